@@ -1,0 +1,25 @@
+"""Networks as plain data: the graph, its layers, reading and writing."""
+
+from milpcomp.network.affine import Dense, Scale
+from milpcomp.network.convolution import AveragePool, Conv2d
+from milpcomp.network.graph import INPUT, Network, Node
+from milpcomp.network.index_maps import Permute, Reshape, Take
+from milpcomp.network.layers import Add, Affine, Concat, Layer, Rectifier
+
+__all__ = [
+    "INPUT",
+    "Add",
+    "Affine",
+    "AveragePool",
+    "Concat",
+    "Conv2d",
+    "Dense",
+    "Layer",
+    "Network",
+    "Node",
+    "Permute",
+    "Rectifier",
+    "Reshape",
+    "Scale",
+    "Take",
+]

@@ -1,0 +1,61 @@
+"""The result of a certification run: one verdict per neuron, the witnesses, the proofs and how they were obtained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from milpcomp.bounds.slopes import LinearProof
+from milpcomp.domain import Box, FloatArray
+from milpcomp.stability.verdict import Phase, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Verdicts on all hidden neurons of one network over one domain.
+
+    Parameters
+    ----------
+    network_digest : str
+        `Network.digest` of the network that was certified.
+    domain : Box
+        Of the network's input shape.
+    verdicts : tuple of Verdict
+        In topological order of the layers, then by unit; one per neuron, none missing.
+    witnesses : ndarray, shape (K, *input_shape)
+        Inputs that verdicts refer to, all inside the domain.
+    proofs : tuple of LinearProof
+        The linear bounds that certified verdicts rest on; interval bounds need no record.
+    settings : mapping
+        Every option of the run, JSON-ready.
+    versions : mapping
+        Versions of milpcomp and of the libraries that took part.
+    stage_seconds : mapping
+        Wall-clock seconds per stage.
+    ended : str
+        ``"complete"``, ``"time limit"`` or ``"interrupted"``.
+    """
+
+    network_digest: str
+    domain: Box
+    verdicts: tuple[Verdict, ...]
+    witnesses: FloatArray
+    proofs: tuple[LinearProof, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    ended: str = "complete"
+
+    def counts(self) -> dict[str, int]:
+        """Return how many neurons are in each phase."""
+        found = Counter(verdict.phase for verdict in self.verdicts)
+        return {phase.value: found[phase] for phase in Phase}
+
+    def layers(self) -> dict[str, tuple[Verdict, ...]]:
+        """Return the verdicts by layer, in topological order."""
+        grouped: dict[str, list[Verdict]] = {}
+        for verdict in self.verdicts:
+            grouped.setdefault(verdict.layer, []).append(verdict)
+        return {layer: tuple(verdicts) for layer, verdicts in grouped.items()}
