@@ -40,5 +40,9 @@ class ResultError(MilpcompError, ValueError):
     """A result file is unreadable, of another version, or belongs to another network or domain."""
 
 
+class OutputError(MilpcompError, OSError):
+    """A file cannot be written: the folder is missing, permission is denied, or the disk is full."""
+
+
 class EditError(MilpcompError, ValueError):
     """An edit is not backed by the verdicts it names, or does not fit the network."""

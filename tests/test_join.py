@@ -1,0 +1,100 @@
+"""Readers' nodes are cleaned up exactly: identities vanish, rotated slopes join, nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from milpcomp.network import INPUT, Add, Layer, Network, Node, Rectifier, Scale
+from milpcomp.network.join import join
+
+
+def build(*steps: tuple[str, Layer, tuple[str, ...]]) -> list[Node]:
+    """Return nodes from (name, layer, inputs) triples."""
+    return [Node(*step) for step in steps]
+
+
+def test_rotated_slope_becomes_one_rectifier() -> None:
+    """The product b * relu(x) is Rectifier(b, 0) under the rectifier's name, and readers of the product read that."""
+    slope = np.array([[[2.0]], [[-0.5]], [[0.0]]])
+    nodes = build(
+        ("relu", Rectifier(), (INPUT,)), ("times", Scale(slope, 0.0), ("relu",)), ("after", Scale(3.0, 1.0), ("times",))
+    )
+    joined, output = join(nodes, "after")
+    assert [(node.name, node.inputs) for node in joined] == [("relu", (INPUT,)), ("after", ("relu",))]
+    assert isinstance(joined[0].layer, Rectifier)
+    assert np.array_equal(joined[0].layer.positive_slope, slope)
+    assert np.array_equal(joined[0].layer.negative_slope, np.zeros(()))
+    assert output == "after"
+    assert nodes[0].layer is not joined[0].layer  # the nodes given are as they were
+
+
+def test_the_output_is_followed() -> None:
+    """Where the product or an identity is the output, the output is the node that has its value now."""
+    assert join(build(("r", Rectifier(), (INPUT,)), ("b", Scale(2.0), ("r",))), "b")[1] == "r"
+    assert join(build(("same", Scale(1.0, 0.0), (INPUT,))), "same") == ([], INPUT)
+
+
+def test_identities_vanish_between_the_two() -> None:
+    """relu, then x * 1 - 0, then b * x is still one rectifier."""
+    nodes = build(
+        ("zero", Scale(1.0, -np.zeros(3)), (INPUT,)),
+        ("r", Rectifier(1.0, -0.0), ("zero",)),
+        ("one", Scale(np.ones(3), 0.0), ("r",)),
+        ("b", Scale([1.0, 2.0, 3.0]), ("one",)),
+    )
+    joined, output = join(nodes, "b")
+    assert [node.name for node in joined] == ["r"]
+    assert joined[0].inputs == (INPUT,)
+    assert output == "r"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Rectifier(1.0, 0.1), Scale(2.0)),
+        (Rectifier(2.0, 0.0), Scale(2.0)),
+        (Rectifier(), Scale(2.0, 1e-300)),
+        (Scale(2.0), Scale(3.0)),
+        (Rectifier(), Rectifier()),
+    ],
+)
+def test_what_would_round_or_change_is_left_alone(first: Layer, second: Layer) -> None:
+    """Leaky or scaled rectifiers, shifts and pairs of scalings stay as read."""
+    nodes = build(("a", first, (INPUT,)), ("b", second, ("a",)))
+    joined, output = join(nodes, "b")
+    assert [node.layer for node in joined] == [first, second]
+    assert output == "b"
+
+
+@pytest.mark.parametrize("reader", ["other", "sum", "output"])
+def test_a_rectifier_that_is_read_elsewhere_is_left_alone(reader: str) -> None:
+    """A second reader, an addition that reads it too, or being the output itself, keeps the rectifier plain."""
+    nodes = build(("r", Rectifier(), (INPUT,)), ("b", Scale(2.0), ("r",)))
+    if reader == "other":
+        nodes += build(("c", Scale(3.0), ("r",)), ("d", Add(), ("b", "c")))
+    elif reader == "sum":
+        nodes += build(("d", Add(), ("b", "r")))
+    joined, _ = join(nodes, {"output": "r"}.get(reader, "d"))
+    assert [node.name for node in joined] == [node.name for node in nodes]
+    assert all(node.layer is old.layer for node, old in zip(joined, nodes, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99), st.integers(0, 99)), max_size=12), st.integers(0, 99))
+def test_the_function_stays(steps: list[tuple[int, int, int]], last: int) -> None:
+    """On random graphs of identities, scalings, rectifiers and sums the joined nodes compute equal numbers."""
+    names = [INPUT]
+    nodes = []
+    for i, (kind, one, two) in enumerate(steps):
+        layer = (Scale(1.0, 0.0), Scale([-2.0, 0.5], 0.0), Rectifier(), Add())[kind]
+        inputs = (names[one % len(names)], names[two % len(names)])[: 2 if kind == 3 else 1]
+        nodes.append(Node(f"n{i}", layer, inputs))
+        names.append(f"n{i}")
+    output = names[last % len(names)]
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    before = Network((2,), nodes, output)
+    after = Network((2,), *join(nodes, output))
+    assert np.array_equal(before.forward(x), after.forward(x))
+    assert Network((2,), *join(after.nodes, after.output)).digest == after.digest  # nothing is left to do
