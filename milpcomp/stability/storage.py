@@ -1,0 +1,237 @@
+"""Certificates on disk: a report as JSON (what a person reads) and .npz (the numbers) side by side, bit by bit.
+
+    certificate.json   schema version, digests, settings, versions, counts, the names that codes stand for
+    certificate.npz    verdicts as columns, the domain, witnesses, the slopes of linear proofs
+
+The JSON carries a digest over itself and over every array, so a damaged file, and two halves that do not belong
+together, are noticed. It does not make a certificate true: that is for `milpcomp.checker` to find out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milpcomp.bounds.slopes import LinearProof
+from milpcomp.domain import Box
+from milpcomp.errors import MilpcompError, OutputError, ResultError
+from milpcomp.files import PathLike, read_arrays, read_json, replacing
+from milpcomp.stability.report import Report
+from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
+
+SCHEMA = "milpcomp certificate"
+VERSION = 1
+NAME = "certificate"
+
+Arrays = dict[str, NDArray[Any]]
+
+PHASES, STAGES, PROOFS = list(Phase), list(Stage), list(Proof)
+
+
+def save_report(report: Report, path: PathLike) -> Path:
+    """Write `report` as two files, both or neither.
+
+    Parameters
+    ----------
+    report : Report
+    path : path
+        A folder (made if missing), which gets certificate.json and certificate.npz; or a name ending in .json, whose
+        other half then lies beside it with the ending .npz.
+
+    Returns
+    -------
+    Path
+        The JSON file.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written; files of that name are then as they were before.
+    """
+    readable, numbers = _halves(path)
+    structure, arrays = _encode(report)
+    structure["digest"] = _digest(structure, arrays)
+    text = json.dumps(structure, indent=1, allow_nan=False)
+    try:
+        readable.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {readable.parent}: {error.strerror}") from error
+    with replacing(readable) as json_stream, replacing(numbers) as npz_stream:
+        json_stream.write(text.encode() + b"\n")
+        np.savez_compressed(npz_stream, **arrays)  # type: ignore[arg-type]
+    return readable
+
+
+def load_report(path: PathLike) -> Report:
+    """Read what `save_report` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The folder, or the JSON file.
+
+    Returns
+    -------
+    Report
+        Equal to the saved one, bit by bit.
+
+    Raises
+    ------
+    ResultError
+        If a half is missing, truncated, damaged, of a newer version, or belongs to another certificate.
+
+    Notes
+    -----
+    **Trusts** whoever wrote the files: digests find damage, not lies. Only `milpcomp.check` makes verdicts believable.
+    """
+    readable, numbers = _halves(path)
+    structure = read_json(readable)
+    if not isinstance(structure, dict) or structure.get("schema") != SCHEMA:
+        raise ResultError(
+            f"{readable} is no certificate of milpcomp; name the folder or the JSON file that certify wrote"
+        )
+    if structure.get("version") != VERSION:
+        raise ResultError(
+            f"{readable} has schema version {structure.get('version')!r} but this milpcomp reads version {VERSION}; "
+            "use the milpcomp that wrote it"
+        )
+    arrays = read_arrays(numbers)
+    if _digest(structure, arrays) != structure.get("digest"):
+        raise ResultError(f"{readable} and {numbers.name} are damaged or not of one certificate; run certify again")
+    try:
+        return _decode(structure, arrays)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = error if isinstance(error, MilpcompError) else f"{type(error).__name__}: {error}"
+        raise ResultError(f"{readable} is not a complete certificate ({reason}); run certify again") from error
+
+
+def _halves(path: PathLike) -> tuple[Path, Path]:
+    given = Path(path)
+    readable = given if given.suffix in {".json", ".npz"} and not given.is_dir() else given / NAME
+    return readable.with_suffix(".json"), readable.with_suffix(".npz")
+
+
+def _digest(structure: Mapping[str, Any], arrays: Arrays) -> str:
+    """Return the SHA-256 of everything but the digest itself, as hexadecimal text."""
+    content = hashlib.sha256(json.dumps({**structure, "digest": None}, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        content.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
+
+
+def _encode(report: Report) -> tuple[dict[str, Any], Arrays]:
+    layers = list(report.layers())
+    proofs, slopes = _encode_proofs(report.proofs)
+    structure = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "digest": None,
+        "network": report.network_digest,
+        "domain": report.domain.digest,
+        "ended": report.ended,
+        "counts": report.counts(),
+        "settings": dict(report.settings),
+        "versions": dict(report.versions),
+        "stage_seconds": dict(report.stage_seconds),
+        "layers": layers,
+        "phases": [phase.value for phase in PHASES],
+        "stages": [stage.value for stage in STAGES],
+        "proof_kinds": [proof.value for proof in PROOFS],
+        "proofs": proofs,
+    }
+    bounds = {"domain/lower": report.domain.lower, "domain/upper": report.domain.upper}
+    arrays = {**bounds, "witnesses": report.witnesses, **_columns(report.verdicts, layers), **slopes}
+    return structure, {name: array.astype(array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+
+
+def _columns(verdicts: tuple[Verdict, ...], layers: list[str]) -> Arrays:
+    layer_codes = {layer: code for code, layer in enumerate(layers)}
+    return {
+        "verdict/layer": np.array([layer_codes[v.layer] for v in verdicts], dtype=np.int64),
+        "verdict/unit": np.array([v.unit for v in verdicts], dtype=np.int64),
+        "verdict/phase": np.array([PHASES.index(v.phase) for v in verdicts], dtype=np.uint8),
+        "verdict/stage": np.array([STAGES.index(v.stage) for v in verdicts], dtype=np.uint8),
+        "verdict/proof": np.array([PROOFS.index(v.proof) for v in verdicts], dtype=np.uint8),
+        "verdict/lower": np.array([v.lower for v in verdicts], dtype=np.float64),
+        "verdict/upper": np.array([v.upper for v in verdicts], dtype=np.float64),
+        "verdict/active_witness": np.array([_row(v.active_witness) for v in verdicts], dtype=np.int64),
+        "verdict/inactive_witness": np.array([_row(v.inactive_witness) for v in verdicts], dtype=np.int64),
+        "verdict/seconds": np.array([v.seconds for v in verdicts], dtype=np.float64),
+    }
+
+
+def _row(witness: int | None) -> int:
+    return -1 if witness is None else witness
+
+
+def _encode_proofs(proofs: tuple[LinearProof, ...]) -> tuple[list[dict[str, Any]], Arrays]:
+    entries: list[dict[str, Any]] = []
+    arrays: Arrays = {}
+    for i, proof in enumerate(proofs):
+        names = None if proof.alphas is None else list(proof.alphas)
+        entries.append({"layer": proof.layer, "side": proof.side, "alphas": names})
+        arrays[f"proof/{i}/units"] = np.asarray(proof.units)
+        arrays |= {f"proof/{i}/alphas/{j}": a for j, a in enumerate((proof.alphas or {}).values())}
+    return entries, arrays
+
+
+def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
+    domain = Box(arrays["domain/lower"], arrays["domain/upper"])
+    if domain.digest != structure["domain"]:
+        raise ResultError("the digest of its domain is not that of its bounds")
+    verdicts = _decode_verdicts(structure, arrays)
+    report = Report(
+        network_digest=structure["network"],
+        domain=domain,
+        verdicts=verdicts,
+        witnesses=arrays["witnesses"],
+        proofs=tuple(_decode_proof(i, entry, arrays) for i, entry in enumerate(structure["proofs"])),
+        settings=structure["settings"],
+        versions=structure["versions"],
+        stage_seconds=structure["stage_seconds"],
+        ended=structure["ended"],
+    )
+    rows = [row for v in verdicts for row in (v.active_witness, v.inactive_witness) if row is not None]
+    if report.counts() != structure["counts"] or any(row >= len(report.witnesses) for row in rows):
+        raise ResultError("its counts or witnesses do not fit its verdicts")
+    return report
+
+
+def _decode_verdicts(structure: Mapping[str, Any], arrays: Arrays) -> tuple[Verdict, ...]:
+    layers = structure["layers"]
+    phases = [Phase(value) for value in structure["phases"]]
+    stages = [Stage(value) for value in structure["stages"]]
+    kinds = [Proof(value) for value in structure["proof_kinds"]]
+    names = (
+        "layer",
+        "unit",
+        "phase",
+        "stage",
+        "proof",
+        "lower",
+        "upper",
+        "active_witness",
+        "inactive_witness",
+        "seconds",
+    )
+    columns = zip(*(arrays[f"verdict/{name}"].tolist() for name in names), strict=True)
+    return tuple(
+        Verdict(
+            layers[layer], unit, phases[phase], stages[stage], kinds[kind], lower, upper,
+            None if active < 0 else active, None if inactive < 0 else inactive, seconds,
+        )
+        for layer, unit, phase, stage, kind, lower, upper, active, inactive, seconds in columns
+    )  # fmt: skip
+
+
+def _decode_proof(i: int, entry: Mapping[str, Any], arrays: Arrays) -> LinearProof:
+    names = entry["alphas"]
+    alphas = None if names is None else {name: arrays[f"proof/{i}/alphas/{j}"] for j, name in enumerate(names)}
+    return LinearProof(entry["layer"], entry["side"], arrays[f"proof/{i}/units"], alphas)
