@@ -151,7 +151,7 @@ class Network:
             return self.forward(batch[None])[0]
         if batch.shape[1:] != self.input_shape:
             raise NetworkError(f"inputs must have shape {self.input_shape} or (N, *{self.input_shape}), got {batch.shape}")
-        chunk = max(1, CHUNK_ELEMENTS // max(size(shape) for shape in self._shapes.values()))
+        chunk = max(1, CHUNK_ELEMENTS // max(1, *map(size, self._shapes.values())))
         parts = [self.values(batch[i : i + chunk])[self._output] for i in range(0, len(batch), chunk)]
         return np.concatenate(parts) if parts else np.zeros((0, *self.output_shape))
 
