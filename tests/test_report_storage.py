@@ -28,7 +28,7 @@ from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
 
 def report(seed: int = 0) -> Report:
-    """Return a report with every phase, stage and proof kind, awkward floats, and proofs with and without slopes."""
+    """Return a report with every phase, stage and proof kind, awkward floats, and proofs with one row of slopes, several, and none."""
     rng = np.random.default_rng(seed)
     verdicts = (
         Verdict("relu1", 0, Phase.STABLY_INACTIVE, Stage.CLOSED_FORM, Proof.CERTIFIED, -3.0, -0.0, seconds=0.1),
@@ -46,8 +46,8 @@ def report(seed: int = 0) -> Report:
         witnesses=rng.uniform(size=(3, 2, 2)),
         proofs=(
             LinearProof("α/relu", "upper", np.array([0, 2]), alphas),
-            LinearProof("α/relu", "lower", np.array([1]), None),
-            LinearProof("relu1", "lower", np.array([1]), {}),
+            LinearProof("α/relu", "lower", np.array([1]), {"relu1": alphas["relu1"][:1]}, round=1),
+            LinearProof("relu1", "lower", np.array([1]), {}, round=2),
         ),
         settings={"method": "funnel", "time_limit_s": None, "seed": 3},
         versions={"milpcomp": "0.1.0", "highspy": "1.15.1"},
@@ -66,13 +66,9 @@ def same(a: Report, b: Report) -> bool:
         (a.witnesses, b.witnesses),
     ]
     for p, q in zip(a.proofs, b.proofs, strict=True):
-        if (p.layer, p.side, p.alphas is None) != (q.layer, q.side, q.alphas is None):
+        if (p.layer, p.side, p.round, list(p.alphas)) != (q.layer, q.side, q.round, list(q.alphas)):
             return False
-        if p.alphas is not None and q.alphas is not None:
-            if list(p.alphas) != list(q.alphas):
-                return False
-            arrays += [(p.alphas[name], q.alphas[name]) for name in p.alphas]
-        arrays.append((p.units, q.units))
+        arrays += [(p.units, q.units), *((p.alphas[name], q.alphas[name]) for name in p.alphas)]
     plain = ("network_digest", "verdicts", "settings", "versions", "stage_seconds", "ended")
     return (
         all(getattr(a, name) == getattr(b, name) for name in plain)

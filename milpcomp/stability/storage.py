@@ -175,10 +175,10 @@ def _encode_proofs(proofs: tuple[LinearProof, ...]) -> tuple[list[dict[str, Any]
     entries: list[dict[str, Any]] = []
     arrays: Arrays = {}
     for i, proof in enumerate(proofs):
-        names = None if proof.alphas is None else list(proof.alphas)
-        entries.append({"layer": proof.layer, "side": proof.side, "alphas": names})
+        entry = {"layer": proof.layer, "side": proof.side, "round": proof.round, "alphas": list(proof.alphas)}
+        entries.append(entry)
         arrays[f"proof/{i}/units"] = np.asarray(proof.units)
-        arrays |= {f"proof/{i}/alphas/{j}": a for j, a in enumerate((proof.alphas or {}).values())}
+        arrays |= {f"proof/{i}/alphas/{j}": alphas for j, alphas in enumerate(proof.alphas.values())}
     return entries, arrays
 
 
@@ -232,6 +232,5 @@ def _decode_verdicts(structure: Mapping[str, Any], arrays: Arrays) -> tuple[Verd
 
 
 def _decode_proof(i: int, entry: Mapping[str, Any], arrays: Arrays) -> LinearProof:
-    names = entry["alphas"]
-    alphas = None if names is None else {name: arrays[f"proof/{i}/alphas/{j}"] for j, name in enumerate(names)}
-    return LinearProof(entry["layer"], entry["side"], arrays[f"proof/{i}/units"], alphas)
+    alphas = {name: arrays[f"proof/{i}/alphas/{j}"] for j, name in enumerate(entry["alphas"])}
+    return LinearProof(entry["layer"], entry["side"], arrays[f"proof/{i}/units"], alphas, entry["round"])
