@@ -28,7 +28,7 @@ from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
 
 def report(seed: int = 0) -> Report:
-    """Return a report with every phase, stage and proof kind, awkward floats, and proofs with one row of slopes, several, and none."""
+    """Return a report with every phase, stage and kind of proof, awkward floats, and one or several rows of slopes."""
     rng = np.random.default_rng(seed)
     verdicts = (
         Verdict("relu1", 0, Phase.STABLY_INACTIVE, Stage.CLOSED_FORM, Proof.CERTIFIED, -3.0, -0.0, seconds=0.1),
