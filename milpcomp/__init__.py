@@ -1,0 +1,61 @@
+"""Exact compression of trained rectifier networks: a smaller network, the same function, and a proof.
+
+    import milpcomp as mc
+
+    network = mc.load("model.onnx")
+    domain = mc.Box(0.0, 1.0)
+    report = mc.certify(network, domain)
+    smaller = mc.compress(network, report)
+    mc.check(network, domain, report)
+    mc.check_compression(network, smaller, domain, report)
+
+Names are imported when they are first used, so that ``import milpcomp`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from milpcomp.analyze import analyze as analyze
+    from milpcomp.checker import check as check
+    from milpcomp.checker import check_compression as check_compression
+    from milpcomp.compression import compress as compress
+    from milpcomp.compression import load_compression as load_compression
+    from milpcomp.domain import Box as Box
+    from milpcomp.errors import MilpcompError as MilpcompError
+    from milpcomp.network import Network as Network
+    from milpcomp.network.load import load as load
+    from milpcomp.stability.certify import certify as certify
+    from milpcomp.stability.storage import load_report as load_report
+    from milpcomp.stability.storage import save_report as save_report
+    from milpcomp.vnnlib import read_vnnlib as read_vnnlib
+
+_HOMES = {
+    "Box": "milpcomp.domain",
+    "MilpcompError": "milpcomp.errors",
+    "Network": "milpcomp.network",
+    "analyze": "milpcomp.analyze",
+    "certify": "milpcomp.stability.certify",
+    "check": "milpcomp.checker",
+    "check_compression": "milpcomp.checker",
+    "compress": "milpcomp.compression",
+    "load": "milpcomp.network.load",
+    "load_compression": "milpcomp.compression",
+    "load_report": "milpcomp.stability.storage",
+    "read_vnnlib": "milpcomp.vnnlib",
+    "save_report": "milpcomp.stability.storage",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'milpcomp' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -44,11 +44,11 @@ class Box:
             raise DomainError(f"the bounds of a box must have matching shapes: {error}") from None
         for name, bound in (("lower", low), ("upper", high)):
             if not np.isfinite(bound).all():
-                raise DomainError(f"the {name} bound of a box holds NaN or infinity; give finite bounds for every input")
+                raise DomainError(f"the {name} bound of a box holds NaN or infinity; give finite bounds")
         if (low > high).any():
             where = tuple(int(i) for i in np.argwhere(low > high)[0])
             raise DomainError(
-                f"the box is empty: lower {low[where]!r} exceeds upper {high[where]!r} at index {where}; swap the bounds"
+                f"the box is empty: lower {low[where]} exceeds upper {high[where]} at index {where}; swap the bounds"
             )
         object.__setattr__(self, "lower", _frozen(low))
         object.__setattr__(self, "upper", _frozen(high))
@@ -104,8 +104,8 @@ class Box:
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each row of `x` (N, *shape) whether it lies in the box."""
         points = np.asarray(x, dtype=np.float64)
-        inside = (points >= self.lower) & (points <= self.upper)
-        return inside.reshape(len(points), -1).all(axis=1)
+        inside: NDArray[np.bool_] = (points >= self.lower) & (points <= self.upper)
+        return np.asarray(inside.reshape(len(points), -1).all(axis=1))
 
     def clip(self, x: FloatArray) -> FloatArray:
         """Return `x` (N, *shape) moved to the nearest points of the box."""

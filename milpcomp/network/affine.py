@@ -1,7 +1,7 @@
 """Dense and element-wise affine layers.
 
-    Dense   y = W x + b         x of shape (n,)
-    Scale   y = scale * x + shift, element by element: folded batch norm, input normalisation, a slope, a bias
+Dense   y = W x + b         x of shape (n,)
+Scale   y = scale * x + shift, element by element: folded batch norm, input normalisation, a slope, a bias
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Window:
         top, left, bottom, right = self.padding
         padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
         span = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
-        windows = sliding_window_view(padded, span, axis=(2, 3))  # type: ignore[call-overload]
+        windows = sliding_window_view(padded, span, axis=(2, 3))
         return windows[:, :, :: self.stride[0], :: self.stride[1], :: self.dilation[0], :: self.dilation[1]]
 
     def fold(self, windows: FloatArray, height: int, width: int) -> FloatArray:
@@ -179,7 +179,7 @@ class Conv2d(Affine):
         return self.weight.reshape(self.groups, len(self.weight) // self.groups, width)
 
     def _with(self, weight: FloatArray) -> Conv2d:
-        return replace(self, weight=weight, bias=None)
+        return replace(self, weight=weight, bias=np.zeros(len(weight)))
 
 
 @dataclass(frozen=True, eq=False)

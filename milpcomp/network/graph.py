@@ -150,7 +150,9 @@ class Network:
         if batch.shape == self.input_shape:
             return self.forward(batch[None])[0]
         if batch.shape[1:] != self.input_shape:
-            raise NetworkError(f"inputs must have shape {self.input_shape} or (N, *{self.input_shape}), got {batch.shape}")
+            raise NetworkError(
+                f"inputs must have shape {self.input_shape} or (N, *{self.input_shape}), got {batch.shape}"
+            )
         chunk = max(1, CHUNK_ELEMENTS // max(1, *map(size, self._shapes.values())))
         parts = [self.values(batch[i : i + chunk])[self._output] for i in range(0, len(batch), chunk)]
         return np.concatenate(parts) if parts else np.zeros((0, *self.output_shape))
@@ -158,9 +160,7 @@ class Network:
     def pre_activations(self, x: FloatArray) -> dict[str, FloatArray]:
         """Return for each rectifier, by name, its input for a batch x (N, *input_shape), as (N, neurons)."""
         values = self.values(x)
-        return {
-            node.name: values[node.inputs[0]].reshape(len(x), self.width(node.name)) for node in self.rectifiers
-        }
+        return {node.name: values[node.inputs[0]].reshape(len(x), self.width(node.name)) for node in self.rectifiers}
 
     def document(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the network as plain data: a JSON-ready structure, and its arrays by ``"node index/field"``."""
@@ -203,7 +203,7 @@ def _output_shape(node: Node, shapes: list[Shape]) -> Shape:
     if isinstance(node.layer, Affine | Rectifier) and len(shapes) != 1:
         raise NetworkError(f"node {node.name!r} takes one input, got {len(shapes)}")
     try:
-        return node.layer.output_shape(*shapes)  # type: ignore[attr-defined, no-any-return]
+        return node.layer.output_shape(*shapes)  # type: ignore[attr-defined]
     except NetworkError as error:
         raise NetworkError(f"node {node.name!r}: {error}") from None
 

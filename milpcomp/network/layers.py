@@ -16,7 +16,7 @@ All arrays of samples have shape (N, *shape); axis 0 of `shape` is the channel a
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -47,7 +47,7 @@ def frozen_indices(value: ArrayLike) -> IntArray:
     return array
 
 
-class Layer(ABC):
+class Layer:
     """One operation of a network: a frozen dataclass of arrays, integers and tuples of integers."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -166,7 +166,7 @@ class Concat(Layer):
         if not shapes or not 0 <= self.axis < len(shapes[0]) or len(others) != 1:
             raise NetworkError(f"inputs of shapes {list(shapes)} cannot be joined along axis {self.axis}")
         joined = sum(shape[self.axis] for shape in shapes)
-        return shapes[0][: self.axis] + (joined,) + shapes[0][self.axis + 1 :]
+        return (*shapes[0][: self.axis], joined, *shapes[0][self.axis + 1 :])
 
 
 def check_broadcast(small: Shape, shape: Shape, what: str) -> None:

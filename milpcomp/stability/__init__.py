@@ -1,0 +1,1 @@
+"""Deciding every hidden neuron: witnesses, bounds and solvers, kept in one ledger."""

@@ -1,0 +1,105 @@
+"""Verdicts on the nine ACAS Xu networks over their whole operating box, and what exact compression leaves of them.
+
+    python analyses/acasxu.py ../shared/data/nets/acasxu --time-limit 60 --samples 10000000 --out acasxu.csv
+
+For each network: verdict counts of the funnel, every verdict tested on random inputs of the box (a sample that
+contradicts one is a defect), the neurons left after compression, the proved output deviation, the largest difference
+between the compressed ONNX file in onnxruntime and the original on samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+import milpcomp as mc
+from milpcomp.network.to_onnx import to_onnx
+from milpcomp.stability.report import Report
+from milpcomp.stability.verdict import Phase
+
+OPERATING_BOX = ([-0.328422877, -0.5, -0.5, -0.5, -0.5], [0.679857769, 0.5, 0.5, 0.5, 0.5])
+"""Normalised inputs: distance, two angles, two speeds."""
+
+CHUNK = 100_000
+
+
+def contradictions(network: mc.Network, report: Report, samples: int, seed: int = 1) -> int:
+    """Return how many neurons have a verdict of stability that some of `samples` random inputs contradicts."""
+    rng = np.random.default_rng(seed)
+    domain = report.domain
+    phases = {layer: np.array([v.phase for v in verdicts], dtype=object) for layer, verdicts in report.layers().items()}
+    wrong = {layer: np.zeros(len(phase), dtype=bool) for layer, phase in phases.items()}
+    for start in range(0, samples, CHUNK):
+        share = rng.random((min(CHUNK, samples - start), *network.input_shape))
+        x = domain.clip(domain.lower + share * (domain.upper - domain.lower))
+        for layer, value in network.pre_activations(x).items():
+            wrong[layer] |= (phases[layer] == Phase.STABLY_INACTIVE) & (value > 0).any(axis=0)
+            wrong[layer] |= (phases[layer] == Phase.STABLY_ACTIVE) & (value < 0).any(axis=0)
+    return int(sum(mask.sum() for mask in wrong.values()))
+
+
+def onnx_gap(network: mc.Network, smaller: mc.Network, domain: mc.Box, count: int = 10_000) -> float:
+    """Return the largest difference of the smaller network in onnxruntime (float32) from the original in float64."""
+    share = np.random.default_rng(2).random((count, *network.input_shape))
+    x = (domain.lower + share * (domain.upper - domain.lower)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "smaller.onnx"
+        to_onnx(smaller, path)
+        session = onnxruntime.InferenceSession(str(path))
+        (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    return float(np.abs(y - network.forward(x)).max())
+
+
+def row(path: Path, time_limit_s: float, samples: int) -> dict[str, object]:
+    """Certify, compress and test one network."""
+    network = mc.load(path)
+    domain = mc.Box(*OPERATING_BOX).fit(network.input_shape)
+    start = time.monotonic()
+    report = mc.certify(network, domain, time_limit_s=time_limit_s)
+    seconds = time.monotonic() - start
+    smaller = mc.compress(network, report)
+    proofs = [v.proof.value for v in report.verdicts if v.phase in (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)]
+    return {
+        "network": path.stem.removeprefix("ACASXU_run2a_").removesuffix("_batch_2000"),
+        **report.counts(),
+        "certified": proofs.count("certified"),
+        "solver": proofs.count("solver"),
+        "seconds": round(seconds, 1),
+        "contradicted": contradictions(network, report, samples),
+        "neurons": sum(network.width(node.name) for node in network.rectifiers),
+        "left": sum(smaller.network.width(node.name) for node in smaller.network.rectifiers),
+        "deviation_bound": smaller.deviation_bound,
+        "onnx_gap": onnx_gap(network, smaller.network, domain),
+        "rejected": len(mc.check(network, domain, report).rejections),
+    }
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder with ACASXU_*.onnx files")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per network")
+    parser.add_argument("--samples", type=int, default=10_000_000, help="random inputs per network")
+    parser.add_argument("--out", type=Path, default=Path("acasxu.csv"), help="table to write")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.folder.glob("ACASXU_*.onnx"))
+    if not paths:
+        parser.error(f"no ACASXU_*.onnx in {arguments.folder}")
+    rows: list[dict[str, object]] = []
+    for path in paths:
+        rows.append(row(path, arguments.time_limit, arguments.samples))
+        print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+        with arguments.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
