@@ -33,14 +33,17 @@ def contradictions(network: mc.Network, report: Report, samples: int, seed: int 
     """Return how many neurons have a verdict of stability that some of `samples` random inputs contradicts."""
     rng = np.random.default_rng(seed)
     domain = report.domain
-    phases = {layer: np.array([v.phase for v in verdicts], dtype=object) for layer, verdicts in report.layers().items()}
-    wrong = {layer: np.zeros(len(phase), dtype=bool) for layer, phase in phases.items()}
+    stable = {
+        phase: {layer: np.array([v.phase is phase for v in verdicts]) for layer, verdicts in report.layers().items()}
+        for phase in (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)
+    }
+    wrong = {layer: np.zeros(network.width(layer), dtype=bool) for layer in report.layers()}
     for start in range(0, samples, CHUNK):
         share = rng.random((min(CHUNK, samples - start), *network.input_shape))
         x = domain.clip(domain.lower + share * (domain.upper - domain.lower))
         for layer, value in network.pre_activations(x).items():
-            wrong[layer] |= (phases[layer] == Phase.STABLY_INACTIVE) & (value > 0).any(axis=0)
-            wrong[layer] |= (phases[layer] == Phase.STABLY_ACTIVE) & (value < 0).any(axis=0)
+            wrong[layer] |= stable[Phase.STABLY_INACTIVE][layer] & (value > 0).any(axis=0)
+            wrong[layer] |= stable[Phase.STABLY_ACTIVE][layer] & (value < 0).any(axis=0)
     return int(sum(mask.sum() for mask in wrong.values()))
 
 

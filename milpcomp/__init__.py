@@ -48,7 +48,21 @@ _HOMES = {
     "save_report": "milpcomp.stability.storage",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "Box",
+    "MilpcompError",
+    "Network",
+    "analyze",
+    "certify",
+    "check",
+    "check_compression",
+    "compress",
+    "load",
+    "load_compression",
+    "load_report",
+    "read_vnnlib",
+    "save_report",
+]
 
 
 def __getattr__(name: str) -> Any:

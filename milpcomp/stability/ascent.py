@@ -91,7 +91,7 @@ class _Rows:
             width = np.minimum(domain.upper - domain.lower, np.finfo(np.float64).max)
         share = (starts - domain.lower) / np.where(width > 0, width, 1.0)
         self.lower, self.width, self.t = (
-            torch.as_tensor(array, dtype=torch.float64, device=search.device) for array in (domain.lower, width, share)
+            torch.tensor(array, dtype=torch.float64, device=search.device) for array in (domain.lower, width, share)
         )
         self._optimiser = torch.optim.Adam([self.t])
 

@@ -35,23 +35,31 @@ CHUNK_ELEMENTS = 20_000_000
 
 BoolArray = NDArray[np.bool_]
 
+_CODES = (*Phase, *Stage, *Proof)
+
+
+def _code(member: Phase | Stage | Proof) -> int:
+    return next(i for i, other in enumerate(_CODES) if other is member)
+
 
 class _Layer:
-    """What is known of the neurons of one layer: parallel arrays over its units."""
+    """What is known of the neurons of one layer: parallel arrays over its units; enums by their place in `_CODES`."""
 
     def __init__(self, width: int) -> None:
         self.active = np.full(width, -1)  # row of the witness with pre-activation > 0, or -1
         self.inactive = np.full(width, -1)
-        self.phase = np.full(width, Phase.UNDECIDED, dtype=object)
-        self.stage = np.full(width, Stage.NONE, dtype=object)
-        self.proof = np.full(width, Proof.NONE, dtype=object)
+        self.phase = np.full(width, _code(Phase.UNDECIDED))
+        self.stage = np.full(width, _code(Stage.NONE))
+        self.proof = np.full(width, _code(Proof.NONE))
         self.seconds = np.zeros(width)
 
-    def open(self, seen: NDArray[np.int64]) -> BoolArray:
-        return (seen < 0) & (self.phase == Phase.UNDECIDED)
+    @property
+    def undecided(self) -> BoolArray:
+        return self.phase == _code(Phase.UNDECIDED)
 
     def decide(self, units: NDArray[np.int64], phase: Phase, stage: Stage, proof: Proof, seconds: float) -> None:
-        self.phase[units], self.stage[units], self.proof[units], self.seconds[units] = phase, stage, proof, seconds
+        self.phase[units], self.stage[units], self.proof[units] = _code(phase), _code(stage), _code(proof)
+        self.seconds[units] = seconds
 
 
 class Ledger:
@@ -97,11 +105,11 @@ class Ledger:
 
     def open_active(self, layer: str) -> BoolArray:
         """Return P of one layer: which units were never seen active and are not proved stable."""
-        return self._layers[layer].open(self._layers[layer].active)
+        return self._layers[layer].undecided & (self._layers[layer].active < 0)
 
     def open_inactive(self, layer: str) -> BoolArray:
         """Return Q of one layer: which units were never seen inactive and are not proved stable."""
-        return self._layers[layer].open(self._layers[layer].inactive)
+        return self._layers[layer].undecided & (self._layers[layer].inactive < 0)
 
     def open_pairs(self) -> list[tuple[str, int, int]]:
         """Return everything still open as (layer, unit, sign): sign +1 for P, -1 for Q."""
@@ -114,7 +122,7 @@ class Ledger:
 
     def done(self) -> bool:
         """Tell whether every neuron is decided."""
-        return all((record.phase != Phase.UNDECIDED).all() for record in self._layers.values())
+        return not any(record.undecided.any() for record in self._layers.values())
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline, at least 0."""
@@ -193,7 +201,7 @@ class Ledger:
             LayerCount(
                 layer,
                 len(record.phase),
-                *(int((record.phase == phase).sum()) for phase in Phase),
+                *(int((record.phase == _code(phase)).sum()) for phase in Phase),
             )
             for layer, record in self._layers.items()
         )
@@ -222,9 +230,9 @@ class Ledger:
             yield Verdict(
                 layer=layer,
                 unit=unit,
-                phase=record.phase[unit],
-                stage=record.stage[unit],
-                proof=record.proof[unit],
+                phase=Phase(_CODES[record.phase[unit]]),
+                stage=Stage(_CODES[record.stage[unit]]),
+                proof=Proof(_CODES[record.proof[unit]]),
                 lower=float(lower[unit]),
                 upper=float(upper[unit]),
                 active_witness=int(record.active[unit]) if record.active[unit] >= 0 else None,
@@ -271,5 +279,5 @@ class Ledger:
                 f"bounds and witnesses contradict each other at {layer!r}, units {refuted.tolist()}: "
                 "this is a defect of milpcomp; please report it with the network"
             )
-        fresh = units[(record.phase[units] == Phase.UNDECIDED) & (contrary[units] < 0)]
+        fresh = units[record.undecided[units] & (contrary[units] < 0)]
         record.decide(fresh, phase, self.stage, proof, time.monotonic() - self._started)
