@@ -1,0 +1,124 @@
+"""Tables as data, and their two renderings: rich on a terminal, Markdown in a file.
+
+A table is text: whoever builds it has decided what a number looks like, so a terminal and a page never disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from milpcomp.stability.report import Report
+from milpcomp.stability.verdict import Phase, Proof, Stage
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+PHASE_WORDS = {
+    Phase.STABLY_INACTIVE: "stably inactive",
+    Phase.STABLY_ACTIVE: "stably active",
+    Phase.UNSTABLE: "unstable",
+    Phase.UNDECIDED: "undecided",
+}
+
+PROOF_WORDS = {
+    Proof.CERTIFIED: "certified: proved by bounds that the checker derives again",
+    Proof.WITNESSED: "witnessed: two inputs with opposite signs that the checker replays",
+    Proof.SOLVER: "solver: a MIP solver says so; nobody can check it",
+    Proof.NONE: "none: undecided, never acted upon",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Parameters
+    ----------
+    header : tuple of str
+    rows : tuple of tuple of str
+        Each as long as the header. The first column names the row; the others hold numbers and are set flush right.
+    total : bool
+        Whether the last row sums up the others.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: bool = False
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, padded so that the source reads well too."""
+        rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in (self.header, *self.rows)]
+        widths = [max(3, *(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
+        if self.total:
+            rows[-1] = tuple(f"**{cell}**" if cell else "" for cell in rows[-1])
+        lines = [
+            "| "
+            + " | ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            + " |"
+            for row in rows
+        ]
+        rule = "|" + "|".join("-" * (w + 1) + ":" if i else "-" * (w + 2) for i, w in enumerate(widths)) + "|"
+        return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+    def rich(self) -> RichTable:
+        """Return the table for a `rich.console.Console`."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+        for i, name in enumerate(self.header):
+            table.add_column(name, justify="right" if i else "left", no_wrap=bool(i))
+        for i, row in enumerate(self.rows):
+            last = self.total and i == len(self.rows) - 1
+            if last:
+                table.add_section()
+            table.add_row(*(Text(cell) for cell in row), style="bold" if last else None)
+        return table
+
+
+def verdict_table(report: Report) -> Table:
+    """Return neurons by layer and phase."""
+    header = ("layer", "neurons", *PHASE_WORDS.values())
+    layers = report.layers()
+    rows = []
+    for name, verdicts in layers.items():
+        counts = [sum(v.phase is phase for v in verdicts) for phase in PHASE_WORDS]
+        rows.append((name, count(len(verdicts)), *(count(n) for n in counts)))
+    totals = [report.counts()[phase.value] for phase in PHASE_WORDS]
+    rows.append(("all", count(len(report.verdicts)), *(count(n) for n in totals)))
+    return Table(header, tuple(rows), total=True)
+
+
+def stage_table(report: Report) -> Table:
+    """Return what each stage decided and how long it took; a stage that did nothing in no time has no row."""
+    header = ("stage", "stably inactive", "stably active", "unstable", "seconds")
+    rows = []
+    for stage in Stage:
+        decided = [v for v in report.verdicts if v.stage is stage and v.phase is not Phase.UNDECIDED]
+        seconds = report.stage_seconds.get(stage.value)
+        if decided or seconds is not None:
+            counts = [count(sum(v.phase is phase for v in decided)) for phase in list(PHASE_WORDS)[:3]]
+            rows.append((stage.value, *counts, "" if seconds is None else f"{seconds:.2f}"))
+    known = {stage.value for stage in Stage}
+    rows += [(name, "", "", "", f"{s:.2f}") for name, s in report.stage_seconds.items() if name not in known]
+    totals = [report.counts()[phase.value] for phase in list(PHASE_WORDS)[:3]]
+    rows.append(("all", *(count(n) for n in totals), f"{sum(report.stage_seconds.values()):.2f}"))
+    return Table(header, tuple(rows), total=True)
+
+
+def proof_table(report: Report) -> Table:
+    """Return on what the verdicts rest, in words."""
+    rows = [(words, count(sum(v.proof is proof for v in report.verdicts))) for proof, words in PROOF_WORDS.items()]
+    return Table(("what a verdict rests on", "neurons"), tuple(row for row in rows if row[1] != "0"))
+
+
+def count(n: int) -> str:
+    """Return a count with thousands separated."""
+    return f"{n:,}"
+
+
+def change(before: int, after: int) -> str:
+    """Return by how many percent a count changed, empty where it did not."""
+    return f"{100 * (after - before) / before:+.1f} %" if before and after != before else ""
