@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
-from milpcomp.network import INPUT, Add, Layer, Network, Node, Rectifier, Scale
+from milpcomp.network import INPUT, Add, AveragePool, Conv2d, Dense, Layer, Network, Node, Rectifier, Scale
 from milpcomp.network.join import join
 
 
@@ -29,6 +30,24 @@ def test_rotated_slope_becomes_one_rectifier() -> None:
     assert np.array_equal(joined[0].layer.negative_slope, np.zeros(()))
     assert output == "after"
     assert nodes[0].layer is not joined[0].layer  # the nodes given are as they were
+
+
+@pytest.mark.parametrize(
+    ("layer", "shift", "bias"),
+    [
+        (Dense([[1.0, 2.0], [3.0, 4.0]]), [0.1, -0.2], [0.1, -0.2]),
+        (Dense([[1.0, 2.0], [3.0, 4.0]], [0.0, -0.0]), 0.3, [0.3, 0.3]),
+        (Conv2d(np.ones((2, 2, 1, 1))), [[[0.1]], [[-0.2]]], [0.1, -0.2]),
+        (Conv2d(np.ones((2, 2, 1, 1))), 0.3, [0.3, 0.3]),
+    ],
+)
+def test_a_bias_that_is_added_apart_is_joined(layer: Dense | Conv2d, shift: ArrayLike, bias: list[float]) -> None:
+    """(W x + 0) + c is W x + c, under the name of the product."""
+    joined, output = join(build(("w", layer, (INPUT,)), ("c", Scale(1.0, shift), ("w",))), "c")
+    assert [node.name for node in joined] == [output] == ["w"]
+    assert isinstance(joined[0].layer, type(layer))
+    assert np.array_equal(joined[0].layer.weight, layer.weight)
+    assert np.array_equal(joined[0].layer.bias, bias)
 
 
 def test_the_output_is_followed() -> None:
@@ -59,10 +78,15 @@ def test_identities_vanish_between_the_two() -> None:
         (Rectifier(), Scale(2.0, 1e-300)),
         (Scale(2.0), Scale(3.0)),
         (Rectifier(), Rectifier()),
+        (Dense(np.eye(2), [0.0, 1.0]), Scale(1.0, 2.0)),
+        (Dense(np.eye(2)), Scale(2.0, 2.0)),
+        (Conv2d(np.ones((2, 2, 1, 1))), Scale(1.0, np.ones((2, 1, 3)))),
+        (Conv2d(np.ones((2, 2, 1, 1))), Scale(1.0, np.ones(3))),
+        (AveragePool((1, 1), (1, 1)), Scale(1.0, 2.0)),
     ],
 )
 def test_what_would_round_or_change_is_left_alone(first: Layer, second: Layer) -> None:
-    """Leaky or scaled rectifiers, shifts and pairs of scalings stay as read."""
+    """Leaky or scaled rectifiers, second biases, biases that differ by pixel and pairs of scalings stay as read."""
     nodes = build(("a", first, (INPUT,)), ("b", second, ("a",)))
     joined, output = join(nodes, "b")
     assert [node.layer for node in joined] == [first, second]
@@ -82,15 +106,22 @@ def test_a_rectifier_that_is_read_elsewhere_is_left_alone(reader: str) -> None:
     assert all(node.layer is old.layer for node, old in zip(joined, nodes, strict=True))
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99), st.integers(0, 99)), max_size=12), st.integers(0, 99))
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99), st.integers(0, 99)), max_size=12), st.integers(0, 99))
 def test_the_function_stays(steps: list[tuple[int, int, int]], last: int) -> None:
-    """On random graphs of identities, scalings, rectifiers and sums the joined nodes compute equal numbers."""
+    """On random graphs of everything that joins, and sums, the joined nodes compute equal numbers."""
     names = [INPUT]
     nodes = []
     for i, (kind, one, two) in enumerate(steps):
-        layer = (Scale(1.0, 0.0), Scale([-2.0, 0.5], 0.0), Rectifier(), Add())[kind]
+        kinds = (
+            Scale(1.0, 0.0),
+            Scale([-2.0, 0.5]),
+            Rectifier(),
+            Add(),
+            Dense([[1, 2], [-3, 4]]),
+            Scale(1.0, [0.5, 7.0]),
+        )
         inputs = (names[one % len(names)], names[two % len(names)])[: 2 if kind == 3 else 1]
-        nodes.append(Node(f"n{i}", layer, inputs))
+        nodes.append(Node(f"n{i}", kinds[kind], inputs))
         names.append(f"n{i}")
     output = names[last % len(names)]
     x = np.random.default_rng(0).normal(size=(5, 2))

@@ -1,11 +1,12 @@
 """Exact clean-up of the nodes that a reader produced: no rounding, the same real function.
 
     y = 1 * x + 0                      is x: the node vanishes (normalisation by zero mean, `x - 0`)
+    y = (W x + 0) + c                  written as Dense or Conv2d without bias, then Scale(1, c), gets the bias c
     y = b * max(0, x)                  written as Rectifier(1, 0), then Scale(b, 0), is one Rectifier(b, 0)
 
-The second is the rotated ReLU of Nayak and Kalyani (arXiv 2206.00488, eq. 3) as frameworks write it. Both hold in real
-arithmetic for every finite b, so readers apply them always. Nothing else is joined: two scalings in a row, or a scaling
-behind a leaky rectifier, would round when multiplied out, and layers are kept as read.
+The last is the rotated ReLU of Nayak and Kalyani (arXiv 2206.00488, eq. 3) as frameworks write it. All three hold in
+real arithmetic for every finite b and c, so readers apply them always. Nothing else is joined: two scalings in a row, a
+second bias, or a scaling behind a leaky rectifier, would round when multiplied out, and layers are kept as read.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from milpcomp.network.affine import Scale
+import numpy as np
+
+from milpcomp.network.affine import Dense, Scale
+from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import Node
 from milpcomp.network.layers import FloatArray, Layer, Rectifier
 
 
 def join(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
-    """Return nodes without identities and with rotated slopes joined, and the name of the output among them.
+    """Return nodes without identities, with biases and rotated slopes joined, and the name of the output among them.
 
     Every reader calls this once, last, on its nodes in topological order, before it makes the `Network`. A joined
-    rectifier keeps its own name; the name of its scaling vanishes. A rectifier that something else reads too, or that
-    is the output itself, is left alone.
+    node has the name of the first of the two. A node that something else reads too, or that is the output itself, is
+    left alone.
 
     Parameters
     ----------
@@ -40,7 +44,7 @@ def join(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
     output : str
         `output`, or the name of the node that now has its value (the network's input, where nothing else is left).
     """
-    return _join_slopes(*_drop_identities(nodes, output))
+    return _join_pairs(*_drop_identities(nodes, output))
 
 
 def _drop_identities(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
@@ -56,23 +60,37 @@ def _drop_identities(nodes: Sequence[Node], output: str) -> tuple[list[Node], st
     return kept, renamed.get(output, output)
 
 
-def _join_slopes(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
+def _join_pairs(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
     readers = Counter([name for node in nodes for name in node.inputs] + [output])
-    place: dict[str, int] = {}  # plain ReLUs seen so far: where they are in `kept`
+    place: dict[str, int] = {}  # where each node is in `kept`
     kept: list[Node] = []
     renamed: dict[str, str] = {}
     for node in nodes:
         inputs = tuple(renamed.get(name, name) for name in node.inputs)
-        factor = _factor(node.layer)
-        if factor is not None and inputs[0] in place and readers[inputs[0]] == 1:
-            where = place.pop(inputs[0])
-            kept[where] = replace(kept[where], layer=Rectifier(factor, 0.0))
+        where = place.pop(inputs[0], None) if readers[inputs[0]] == 1 else None
+        joined = None if where is None else _joined(kept[where].layer, node.layer)
+        if where is not None and joined is not None:
+            kept[where] = replace(kept[where], layer=joined)
             renamed[node.name] = inputs[0]
-            continue
-        if isinstance(node.layer, Rectifier) and _is_relu(node.layer):
+        else:
             place[node.name] = len(kept)
-        kept.append(replace(node, inputs=inputs))
+            kept.append(replace(node, inputs=inputs))
     return kept, renamed.get(output, output)
+
+
+def _joined(first: Layer, second: Layer) -> Layer | None:
+    """Return the layer that is `first`, then `second`, in real arithmetic; None unless it is one of those above."""
+    factor = _factor(second)
+    if isinstance(first, Rectifier) and factor is not None and _is_relu(first):
+        return Rectifier(factor, 0.0)
+    if not isinstance(first, Dense | Conv2d) or not isinstance(second, Scale):
+        return None
+    if (first.bias != 0).any() or (second.scale != 1).any():
+        return None
+    per_output = second.shift.reshape(second.shift.shape[:1]) if second.shift.shape[1:] == (1, 1) else second.shift
+    if isinstance(first, Conv2d) and second.shift.ndim and per_output is second.shift:
+        return None  # differs from pixel to pixel
+    return replace(first, bias=np.broadcast_to(per_output, first.bias.shape))
 
 
 def _factor(layer: Layer) -> FloatArray | None:
