@@ -1,8 +1,8 @@
 """Bounds of every value of a network over a domain, tightened layer by layer.
 
-    bounds[node] = interval step of the bounds of its inputs
-                   met with linear bounds with default slopes, of pre-activations that the interval leaves unstable
-                   met with linear bounds with optimised slopes, of those that are still open
+bounds[node] = interval step of the bounds of its inputs
+               met with linear bounds with default slopes, of pre-activations that the interval leaves unstable
+               met with linear bounds with optimised slopes, of those that are still open
 """
 
 from __future__ import annotations
