@@ -193,7 +193,12 @@ class _Run:
 
 
 def linear_bounds(
-    network: Network, values: Mapping[str, Interval], layer: str, side: str, units: Sequence[int], alphas: Alphas
+    network: Network,
+    values: Mapping[str, Interval],
+    layer: str,
+    side: str,
+    units: IntArray | Sequence[int],
+    alphas: Alphas,
 ) -> FloatArray:
     """Return proved bounds of pre-activations, as a `LinearProof` claims them.
 
