@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
+from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box, FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.builder import Builder, diagonal, entries
@@ -36,9 +36,6 @@ from milpcomp.milp.problem import Milp
 from milpcomp.network import INPUT, Network, Rectifier
 from milpcomp.network.canonical import AffineForm, Canonical, canonical
 from milpcomp.network.layers import IntArray
-
-if TYPE_CHECKING:
-    from milpcomp.bounds.tighten import Bounds
 
 NATURAL_RANGE = 16.0
 """Inputs with ``|x| <= NATURAL_RANGE`` and a range of 0, or at least 1 / NATURAL_RANGE, keep their own units."""
@@ -51,6 +48,7 @@ class Block:
     Parameters
     ----------
     units : ndarray of int, shape (k,)
+        Ascending.
     h, hbar : ndarray of int, shape (k,)
         Columns.
     z : ndarray of int, shape (k,)
@@ -98,6 +96,8 @@ class Encoding:
     shift, scale : ndarray, shape (inputs,)
         ``x = shift + scale * columns``.
     forms : Canonical
+    upto : str or None
+        The layer that the encoding leads up to; None for a whole network.
     """
 
     network: Network
@@ -108,6 +108,7 @@ class Encoding:
     shift: FloatArray
     scale: FloatArray
     forms: Canonical
+    upto: str | None
 
     def rows(self, form: AffineForm, absolute: bool = False) -> Rows:
         """Return an affine form over input and encoded rectifiers as a function of the columns.
@@ -181,7 +182,7 @@ def encode(
         Name of a rectifier. Only the layers that it depends on are encoded; its own pre-activations are then available
         as objectives.
     units : ndarray of int, optional
-        Units of the layer `upto` that are encoded as neurons as well.
+        Ascending. Units of the layer `upto` that are encoded as neurons as well.
 
     Raises
     ------
@@ -197,7 +198,7 @@ def encode(
         if chosen is not None:
             below = _rows(form.take(chosen), blocks, shift, scale, builder.columns)
             blocks[layer] = _add_layer(builder, network, bounds, layer, np.asarray(chosen), below)
-    return Encoding(network, domain, bounds, builder.milp(), blocks, shift, scale, forms)
+    return Encoding(network, domain, bounds, builder.milp(), blocks, shift, scale, forms, upto)
 
 
 def _add_layer(builder: Builder, network: Network, bounds: Bounds, layer: str, units: IntArray, below: Rows) -> Block:

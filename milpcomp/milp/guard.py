@@ -86,6 +86,8 @@ def guarded_solve(
 def _believed(outcome: Outcome, milp: Milp, options: SolveOptions, known: float) -> Outcome:
     status, bound = Status(outcome.status), float(outcome.dual_bound)
     solution = _vector(outcome.solution, milp)
+    if options.cutoff is not None:
+        bound = min(bound, options.cutoff)  # beyond the cutoff nothing was looked at
     if status in PROVING and bound > -np.inf:
         reason = _contradiction(status, bound, milp, options, solution, known)
         if reason:
@@ -108,8 +110,7 @@ def _contradiction(
     if bound > known + KNOWN_SLACK * max(1.0, abs(known)):
         return f"the solver's bound {bound} exceeds the objective {known} of a known point"
     if status is Status.CUTOFF:
-        unasked = options.cutoff is None or bound > options.cutoff
-        return f"the solver claims the cutoff {options.cutoff} and a bound of {bound}" if unasked else ""
+        return "the solver was stopped by a cutoff that it was not given" if options.cutoff is None else ""
     if solution is None:
         return "the solver claims an optimum and shows no solution"
     own = milp.objective(solution)

@@ -2,7 +2,9 @@
 
 What HiGHS needs handled with care, each measured:
 
-* `objective_bound` (our cutoff) ends in status *Infeasible*, and works for minimisation only.
+* `objective_bound` (our cutoff) works for minimisation only and ends in status *Infeasible*; or, where the start was
+  worse than it, in *Optimal* with the start as the optimum and a dual bound that is wrong. Either way it says no more
+  than that nothing lies below the cutoff.
 * Coefficients up to `small_matrix_value` are dropped; the least value allowed is set before the model is passed.
 * A stop asked for in the solution callback is seen only where the interrupt callback runs, so both are started.
 * The task scheduler is global to the process: after a run with another number of threads, `run` fails with the status
@@ -14,7 +16,7 @@ HiGHS has neither lazy constraints nor relaxation points in callbacks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,9 +82,11 @@ def load_highspy() -> Any:
 
 
 def pass_model(highspy: Any, solver: Any, milp: Milp) -> bool:
-    """Give `milp` (without its objective offset) to a Highs object; return whether it was accepted."""
+    """Give `milp` to a Highs object; return whether it was accepted."""
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(milp.cost), len(milp.row_lower)
+    lp.offset_ = milp.offset
+    lp.col_names_ = list(milp.names)
     lp.col_cost_, lp.col_lower_, lp.col_upper_ = milp.cost, milp.lower, milp.upper
     lp.row_lower_, lp.row_upper_ = milp.row_lower, milp.row_upper
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
@@ -124,7 +128,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         solver, highspy = self.solver, self.highspy
-        if not pass_model(highspy, solver, self.milp):
+        if not pass_model(highspy, solver, replace(self.milp, offset=0.0)):  # limits would be read without the offset
             return Outcome(Status.ERROR, message="HiGHS rejected the model")
         if self.options.start is not None:
             start = highspy.HighsSolution()
@@ -148,17 +152,19 @@ class _Run:
         if info.primal_solution_status == self.highspy.SolutionStatus.kSolutionStatusFeasible:
             solution = np.array(self.solver.getSolution().col_value)
         bound = -np.inf
-        if said is Status.CUTOFF:
-            bound, solution = float(self.options.cutoff or 0.0), None
-        elif self.milp.integer.any():
+        if self.milp.integer.any():
             bound = info.mip_dual_bound + self.milp.offset
         elif said is Status.OPTIMAL:
             bound = info.objective_function_value + self.milp.offset
+        cutoff = self.options.cutoff
+        if cutoff is not None and (said is Status.CUTOFF or (said is Status.OPTIMAL and bound >= cutoff)):
+            return Outcome(Status.CUTOFF, cutoff, None, message)
         return Outcome(said, bound, solution, message)
 
     def _status(self, status: Any) -> Status:
         known = self.highspy.HighsModelStatus
-        if status in (known.kInfeasible, known.kObjectiveBound) and self.options.cutoff is not None:
+        cut = known.kInfeasible if self.milp.integer.any() else known.kObjectiveBound  # MIP and LP end differently
+        if status == cut and self.options.cutoff is not None:
             return Status.CUTOFF
         if status == known.kInterrupt:
             return Status.TARGET if self._stop else Status.INTERRUPTED

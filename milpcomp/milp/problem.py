@@ -71,6 +71,15 @@ class Milp:
         """Return the linear relaxation: the same problem without integrality."""
         return replace(self, integer=np.zeros_like(self.integer))
 
+    def below(self, cutoff: float) -> Milp:
+        """Return the problem with one more row, ``cost @ v + offset <= cutoff``: a cutoff for solvers without one."""
+        return replace(
+            self,
+            matrix=sp.vstack([self.matrix, sp.csr_array(self.cost[None])], format="csr"),
+            row_lower=np.append(self.row_lower, -np.inf),
+            row_upper=np.append(self.row_upper, cutoff - self.offset),
+        )
+
     def objective(self, columns: FloatArray) -> float:
         """Return the objective value of a column vector."""
         return float(self.cost @ columns) + self.offset

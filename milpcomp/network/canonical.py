@@ -78,8 +78,7 @@ def canonical(network: Network, upto: str | None = None, absolute: bool = False)
         Compose absolute values instead: every matrix and offset then bounds the sum of the absolute values of all the
         products that the plain form's entry was composed from.
     """
-    target = network.output if upto is None else network[upto].inputs[0]
-    wanted = ancestors(network, target) | ({upto} if upto is not None else set())
+    wanted = {node.name for node in network.nodes} if upto is None else ancestors(network, upto)
     flows: dict[str, AffineForm] = {INPUT: _source(INPUT, network.width(INPUT))}
     forms: dict[str, AffineForm] = {}
     for node in network.nodes:
