@@ -34,6 +34,13 @@ Arrays = dict[str, NDArray[Any]]
 PHASES, STAGES, PROOFS = list(Phase), list(Stage), list(Proof)
 
 
+def halves(path: PathLike) -> tuple[Path, Path]:
+    """Return the JSON file and the .npz file of the certificate that `path` names."""
+    given = Path(path)
+    readable = given if given.suffix in {".json", ".npz"} and not given.is_dir() else given / NAME
+    return readable.with_suffix(".json"), readable.with_suffix(".npz")
+
+
 def save_report(report: Report, path: PathLike) -> Path:
     """Write `report` as two files, both or neither.
 
@@ -54,7 +61,7 @@ def save_report(report: Report, path: PathLike) -> Path:
     OutputError
         If a file cannot be written; files of that name are then as they were before.
     """
-    readable, numbers = _halves(path)
+    readable, numbers = halves(path)
     structure, arrays = _encode(report)
     structure["digest"] = _digest(structure, arrays)
     text = json.dumps(structure, indent=1, allow_nan=False)
@@ -90,7 +97,7 @@ def load_report(path: PathLike) -> Report:
     -----
     **Trusts** whoever wrote the files: digests find damage, not lies. Only `milpcomp.check` makes verdicts believable.
     """
-    readable, numbers = _halves(path)
+    readable, numbers = halves(path)
     structure = read_json(readable)
     if not isinstance(structure, dict) or structure.get("schema") != SCHEMA:
         raise ResultError(
@@ -109,12 +116,6 @@ def load_report(path: PathLike) -> Report:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = error if isinstance(error, MilpcompError) else f"{type(error).__name__}: {error}"
         raise ResultError(f"{readable} is not a complete certificate ({reason}); run certify again") from error
-
-
-def _halves(path: PathLike) -> tuple[Path, Path]:
-    given = Path(path)
-    readable = given if given.suffix in {".json", ".npz"} and not given.is_dir() else given / NAME
-    return readable.with_suffix(".json"), readable.with_suffix(".npz")
 
 
 def _digest(structure: Mapping[str, Any], arrays: Arrays) -> str:
