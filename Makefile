@@ -27,7 +27,7 @@ DEMO_NETWORK := models/checkpoints/mnist-mlp.safetensors
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
-	$(VENV)/bin/milpcomp analyze $(DEMO_NETWORK) --lower 0 --upper 1 --out demo
+	$(VENV)/bin/milpcomp analyze $(DEMO_NETWORK) --domain 0 1 --out demo
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
