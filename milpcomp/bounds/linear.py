@@ -31,8 +31,8 @@ from milpcomp.network import INPUT, Affine, Concat, Network, Node, Rectifier
 from milpcomp.network.index_maps import IndexMap
 from milpcomp.network.layers import FloatArray, IntArray, Shape
 
-BLOCK_ELEMENTS = 1_000_000
-"""How many coefficients one block of rows may have at one node (8 MB; a convolution needs some 20 times that)."""
+BLOCK_ELEMENTS = 250_000
+"""How many coefficients one block of rows may have at one node; larger blocks of convolutions fall out of the cache."""
 
 
 @dataclass(eq=False)

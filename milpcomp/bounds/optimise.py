@@ -70,6 +70,7 @@ def optimise(
     deadline : float
         ``time.monotonic()`` value after which no further step is begun (the default alphas are always evaluated).
     """
+    steps = steps if any(lines.open.any() for lines in substitution.relaxations.values()) else 0
     rows, active = substitution.rows(units, signs), np.arange(len(units))
     ascents = {
         name: _Ascent(np.repeat(alphas / ALPHA_STEPS, len(units), axis=0))
@@ -121,7 +122,7 @@ class _Ascent:
 def _gradient(substitution: Substitution, trace: Trace) -> dict[str, FloatArray]:
     """Return d bound / d alpha by rectifier, (T, neurons), each row divided by its largest absolute entry."""
     gradient = slope_gradient(substitution, trace)
-    largest = np.max([np.abs(g).max(axis=1, initial=0.0) for g in gradient.values()], axis=0, initial=0.0)
+    largest = np.max([np.abs(g).max(axis=1, initial=0.0) for g in gradient.values()], axis=0)
     scale = 1.0 / np.where(largest > 0, largest, 1.0)
     return {name: np.nan_to_num(g * scale[:, None], posinf=0.0, neginf=0.0) for name, g in gradient.items()}
 
