@@ -77,9 +77,9 @@ def same(a: Report, b: Report) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["out", "out/run.json", "a/b/c", "certificate.npz"])
+@pytest.mark.parametrize("name", ["out", "out/run.json", "a/b/c", "run.npz"])
 def test_every_bit_comes_back(tmp_path: Path, name: str) -> None:
-    """A report saved to a folder, or beside a name ending in .json or .npz, reads back bit by bit."""
+    """A report saved to a folder, or under a name ending in .json, reads back bit by bit."""
     original = report()
     written = save_report(original, tmp_path / name)
     assert same(load_report(tmp_path / name), original)
@@ -229,6 +229,14 @@ def test_full_disk_leaves_the_old_certificate(tmp_path: Path, monkeypatch: pytes
         save_report(report(1), tmp_path)
     assert same(load_report(tmp_path), report(0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["certificate.json", "certificate.npz"]
+
+
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
+    """An .npz file that is no half of a certificate, a network perhaps, is not overwritten by one."""
+    (tmp_path / "net.npz").write_bytes(b"a network")
+    with pytest.raises(OutputError, match=r"net\.npz exists and is no half of a certificate"):
+        save_report(report(), tmp_path / "net.json")
+    assert (tmp_path / "net.npz").read_bytes() == b"a network"
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

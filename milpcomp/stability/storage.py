@@ -37,7 +37,7 @@ PHASES, STAGES, PROOFS = list(Phase), list(Stage), list(Proof)
 def halves(path: PathLike) -> tuple[Path, Path]:
     """Return the JSON file and the .npz file of the certificate that `path` names."""
     given = Path(path)
-    readable = given if given.suffix in {".json", ".npz"} and not given.is_dir() else given / NAME
+    readable = given if given.suffix == ".json" and not given.is_dir() else given / NAME
     return readable.with_suffix(".json"), readable.with_suffix(".npz")
 
 
@@ -59,9 +59,11 @@ def save_report(report: Report, path: PathLike) -> Path:
     Raises
     ------
     OutputError
-        If a file cannot be written; files of that name are then as they were before.
+        If a file cannot be written, or the .npz file there belongs to something else; files are then as before.
     """
     readable, numbers = halves(path)
+    if numbers.exists() and not readable.exists():
+        raise OutputError(f"{numbers} exists and is no half of a certificate; give another name or remove it")
     structure, arrays = _encode(report)
     structure["digest"] = _digest(structure, arrays)
     text = json.dumps(structure, indent=1, allow_nan=False)
