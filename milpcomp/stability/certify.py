@@ -184,11 +184,12 @@ def _seed_method(ledger: Ledger, settings: Settings, solver: Backend, data: Floa
 
 
 def _bound(ledger: Ledger, steps: int) -> None:
+    if ledger.done():
+        return
+    # A lower bound can prove what was never seen inactive, an upper bound what was never seen active.
     open_sides = {layer: (ledger.open_inactive(layer), ledger.open_active(layer)) for layer in ledger.layers}
-    if any(side.any() for sides in open_sides.values() for side in sides) or not ledger.done():
-        ledger.tighten(
-            tighten(ledger.network, ledger.domain, ledger.bounds, open_sides, steps=steps, deadline=ledger.deadline)
-        )
+    network, domain, deadline = ledger.network, ledger.domain, ledger.deadline
+    ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
 
 
 def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
