@@ -1,0 +1,197 @@
+"""`compress`: from proved verdicts to a smaller network, edit by edit, with a proved bound on what they change.
+
+    remove what is zero -> collapse if the output is constant -> layer by layer, inputs first:
+    fix constants, join parallel channels, merge dependent ones, fold what is linear
+
+Every edit is proposed on the network as it is by then, and admitted only if the proved deviation of all edits together
+stays within the tolerance; one that does not is tried again in halves. The order, and hence the result, is a function
+of the network and the report alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from milpcomp.compression.deviation import deviation, ranges
+from milpcomp.compression.edits import Collapse, Edit, Remove
+from milpcomp.compression.evidence import Evidence, evidence
+from milpcomp.compression.liveness import liveness
+from milpcomp.compression.propose import Site, constants, dependents, folds, halves, parallels
+from milpcomp.compression.result import Compression, Skipped, Tolerance
+from milpcomp.compression.rewrite import prepare, replay
+from milpcomp.compression.samples import float32_gap, samples
+from milpcomp.cost import cost
+from milpcomp.errors import EditError, NetworkError, SettingsError
+from milpcomp.network.graph import Network, Node
+from milpcomp.network.layers import FloatArray, Rectifier
+from milpcomp.stability.report import Report
+
+ROUNDING = 1e-9
+"""With ``tolerance="rounding"``, the proved deviation may be this part of the range of the outputs."""
+
+TRIALS = 64
+"""How many parts of one edit are tried before the rest of it is left out."""
+
+PROPOSALS: tuple[Callable[[Site], Iterator[Edit]], ...] = (constants, parallels, dependents, folds)
+
+
+def compress(
+    network: Network,
+    report: Report,
+    trust_solver: bool = False,
+    tolerance: Tolerance = "rounding",
+    data: ArrayLike | None = None,
+) -> Compression:
+    """Return a smaller network that computes the same function on the report's domain.
+
+    Parameters
+    ----------
+    network : Network
+    report : Report
+        Of `milpcomp.certify` for this network. Undecided neurons are never touched.
+    trust_solver : bool
+        Act also on verdicts that rest on the word of a MIP solver.
+    tolerance : "rounding" or float
+        ``"rounding"``: edits that are exact up to the rounding of their own arithmetic, with a proved deviation of at
+        most 1e-9 of the range of the outputs. 0: only edits verified to be exact. A positive number: the proved
+        deviation stays at most that.
+    data : array_like, shape (N, *input_shape), optional
+        Inputs for the measured gap; random ones of the domain if not given.
+
+    Returns
+    -------
+    Compression
+
+    Raises
+    ------
+    ResultError
+        If the report is none, or belongs to another network.
+    EditError
+        If its verdicts are incomplete or forged.
+    SettingsError
+        If the tolerance is neither ``"rounding"`` nor a number >= 0, or the data do not fit the network.
+
+    Notes
+    -----
+    **Trusts** the certified verdicts and the bounds of the report, which `milpcomp.check` proves again. The deviation
+    bound is derived with `milpcomp.bounds.interval`; `milpcomp.check_compression` derives it with other code.
+    """
+    _check_tolerance(tolerance)
+    proved = evidence(network, report, trust_solver)
+    inputs = samples(network, report.domain, data)
+    plan = _Plan(network, report, proved, tolerance, inputs)
+    plan.run()
+    shrunk = replay(network, plan.edits)
+    return Compression(
+        network=shrunk.network,
+        edits=tuple(plan.edits),
+        deviation=plan.deviation,
+        measured_gap=float32_gap(network, shrunk.network, inputs),
+        samples=len(inputs),
+        before=cost(network),
+        after=cost(shrunk.network),
+        origin=shrunk.origin,
+        skipped=tuple(plan.skipped),
+        tolerance=tolerance,
+        trust_solver=trust_solver,
+        original_digest=network.digest,
+        domain_digest=report.domain.digest,
+    )
+
+
+class _Plan:
+    """The edits admitted so far, and the deviation that is proved for them."""
+
+    def __init__(
+        self, network: Network, report: Report, proved: dict[str, Evidence], tolerance: Tolerance, inputs: FloatArray
+    ) -> None:
+        self.network, self.domain, self.proved = network, report.domain, proved
+        self.tolerance, self.inputs = tolerance, inputs
+        self.known = ranges(network, report.domain, {layer: found.bounds for layer, found in proved.items()})
+        self.edits: list[Edit] = []
+        self.skipped: list[Skipped] = []
+        self.deviation: FloatArray = np.zeros(network.output_shape)
+
+    def run(self) -> None:
+        """Find edits in the order that the module describes."""
+        for layer, found in self.proved.items():
+            channels = tuple(np.flatnonzero(found.zero).tolist())
+            if channels:
+                self.edits.append(Remove(layer, channels, found.of(channels)))
+        if self._collapse():
+            return
+        for found in self.proved.values():
+            site = self._site(found)
+            for propose in PROPOSALS:
+                count = len(self.edits)
+                for edit in propose(site):
+                    self._admit(edit, TRIALS)
+                site = self._site(found) if len(self.edits) > count else site
+        self._collapse()
+
+    def _site(self, found: Evidence) -> Site:
+        return Site.at(self.network, prepare(self.network, self.edits).fused, found)
+
+    @cached_property
+    def limit(self) -> float:
+        """The proved deviation that is allowed."""
+        if not isinstance(self.tolerance, str):
+            return float(self.tolerance)
+        outputs = self.network.forward(self.inputs)
+        spread = float(np.max(np.ptp(outputs, axis=0), initial=0.0)) if len(outputs) else 0.0
+        size = float(np.abs(outputs).max(initial=0.0))
+        return ROUNDING * (spread if spread > ROUNDING * size else size)
+
+    def _admit(self, edit: Edit, trials: int) -> int:
+        """Take an edit, or those parts of it that the tolerance allows; return the trials that are left."""
+        try:
+            found = deviation(self.network, [*self.edits, edit], self.domain, self.known)
+        except (EditError, NetworkError) as error:
+            self._skip(edit, str(error))
+            return trials
+        worst = float(np.max(found, initial=0.0))
+        if worst == 0 or worst <= self.limit:
+            self.edits.append(edit)
+            self.deviation = found
+            return trials
+        parts = halves(edit) if trials > 0 else []
+        if not parts:
+            self._skip(edit, f"the proved deviation would be {worst:.2g}, more than {self.limit:.2g}")
+        trials -= len(parts)
+        for part in parts:
+            trials = self._admit(part, trials)
+        return trials
+
+    def _skip(self, edit: Edit, reason: str) -> None:
+        layer = ", ".join(edit.layers) if isinstance(edit, Collapse) else edit.layer
+        self.skipped.append(Skipped(layer, type(edit).__name__, getattr(edit, "channels", ()), reason))
+
+    def _collapse(self) -> bool:
+        """Replace the network by a constant if nothing reaches its output any more."""
+        current, layers, nodes = prepare(self.network, self.edits).fused, [], []
+        for node in current.nodes:
+            if isinstance(node.layer, Rectifier):
+                shape, found = current.shape(node.name), self.proved[node.name]
+                still = found.constant.reshape(shape[0], -1) | found.zero[:, None]
+                layers += [node.name] * bool(still.all())
+                slopes = np.where(still, 0.0, 1.0).reshape(shape)
+                node = Node(node.name, Rectifier(slopes, slopes), node.inputs)
+            nodes.append(node)
+        if not layers or not liveness(Network(current.input_shape, nodes, current.output)).fixed[current.output].all():
+            return False
+        count = len(self.edits)
+        value = self.network.forward(self.domain.lower + (self.domain.upper - self.domain.lower) / 2)
+        verdicts = tuple(verdict for layer in layers for verdict in self.proved[layer].verdicts)
+        self._admit(Collapse(tuple(layers), value, verdicts), 0)
+        return len(self.edits) > count
+
+
+def _check_tolerance(tolerance: Tolerance) -> None:
+    number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    if tolerance != "rounding" and not (number and 0 <= float(tolerance) < math.inf):
+        raise SettingsError(f'the tolerance must be "rounding" or a number >= 0, got {tolerance!r}')
