@@ -50,6 +50,14 @@ def test_a_bias_that_is_added_apart_is_joined(layer: Dense | Conv2d, shift: Arra
     assert np.array_equal(joined[0].layer.bias, bias)
 
 
+def test_a_factor_and_a_term_become_one_scaling() -> None:
+    """(b x + 0) + c is Scale(b, c)."""
+    joined, _ = join(build(("b", Scale([2.0, 3.0]), (INPUT,)), ("c", Scale(1.0, 0.5), ("b",))), "c")
+    assert isinstance(joined[0].layer, Scale)
+    assert (joined[0].layer.scale.tolist(), joined[0].layer.shift.tolist()) == ([2.0, 3.0], 0.5)
+    assert len(joined) == 1
+
+
 def test_the_output_is_followed() -> None:
     """Where the product or an identity is the output, the output is the node that has its value now."""
     assert join(build(("r", Rectifier(), (INPUT,)), ("b", Scale(2.0), ("r",))), "b")[1] == "r"
@@ -77,6 +85,7 @@ def test_identities_vanish_between_the_two() -> None:
         (Rectifier(2.0, 0.0), Scale(2.0)),
         (Rectifier(), Scale(2.0, 1e-300)),
         (Scale(2.0), Scale(3.0)),
+        (Scale(2.0, 1.0), Scale(1.0, 1.0)),
         (Rectifier(), Rectifier()),
         (Dense(np.eye(2), [0.0, 1.0]), Scale(1.0, 2.0)),
         (Dense(np.eye(2)), Scale(2.0, 2.0)),

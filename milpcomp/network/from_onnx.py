@@ -57,11 +57,12 @@ def network_from_onnx(path: PathLike) -> Network:
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, no valid ONNX model, too old, or its external data cannot be read.
+        If the file is missing, truncated, no ONNX model, too old, or its external data cannot be read.
     UnsupportedOperatorError
         If nodes have no counterpart in a rectifier network; the message lists all of them.
     NetworkError
-        If the model has several inputs or outputs, an input without fixed shape, or NaN in its weights.
+        If the model has several inputs or outputs, an input without fixed shape, a malformed node, or NaN in its
+        weights.
     """
     model = load_model(path)
     version = opset(model, path)
@@ -74,10 +75,12 @@ def network_from_onnx(path: PathLike) -> Network:
         call = _call(node, known, version)
         absent = [name for name in node.input if name and name not in known]
         try:
-            if not absent or node.op_type not in RULES:
+            if not absent:
                 known |= dict(zip(node.output, _results(draft, node, call), strict=False))
             elif not problems:
-                raise NetworkError(f"it reads {absent[0]!r}, which no supported operator computes")
+                raise NetworkError(f"it reads {absent[0]!r}, which no earlier node computes")
+            elif node.op_type not in RULES:
+                raise Unsupported("")
         except Unsupported as reason:
             guesses = guesses or _guesses(model, input_name, shape)
             known |= {name: guesses[name] for name in node.output if name in guesses}
@@ -89,6 +92,8 @@ def network_from_onnx(path: PathLike) -> Network:
     if problems:
         found = "\n".join(f"  {problem}" for problem in problems)
         raise UnsupportedOperatorError(f"{path} has {len(problems)} unsupported operator(s):\n{found}\n{CURE}")
+    if output_name not in known:
+        raise NetworkError(f"{path}: no node computes the output {output_name!r}")
     result = known[output_name]
     result = draft.fixed("output", result) if isinstance(result, np.ndarray) else result
     return Network(draft.input.sample, *join(*_reachable(draft.nodes, result.node)))

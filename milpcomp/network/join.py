@@ -1,12 +1,12 @@
 """Exact clean-up of the nodes that a reader produced: no rounding, the same real function.
 
     y = 1 * x + 0                      is x: the node vanishes (normalisation by zero mean, `x - 0`)
-    y = (W x + 0) + c                  written as Dense or Conv2d without bias, then Scale(1, c), gets the bias c
+    y = (A x + 0) + c                  written as Dense, Conv2d or Scale, then Scale(1, c), gets the offset c
     y = b * max(0, x)                  written as Rectifier(1, 0), then Scale(b, 0), is one Rectifier(b, 0)
 
 The last is the rotated ReLU of Nayak and Kalyani (arXiv 2206.00488, eq. 3) as frameworks write it. All three hold in
 real arithmetic for every finite b and c, so readers apply them always. Nothing else is joined: two scalings in a row, a
-second bias, or a scaling behind a leaky rectifier, would round when multiplied out, and layers are kept as read.
+second offset, or a scaling behind a leaky rectifier, would round when multiplied out, and layers are kept as read.
 """
 
 from __future__ import annotations
@@ -83,10 +83,12 @@ def _joined(first: Layer, second: Layer) -> Layer | None:
     factor = _factor(second)
     if isinstance(first, Rectifier) and factor is not None and _is_relu(first):
         return Rectifier(factor, 0.0)
-    if not isinstance(first, Dense | Conv2d) or not isinstance(second, Scale):
+    if not isinstance(first, Dense | Conv2d | Scale) or not isinstance(second, Scale):
         return None
-    if (first.bias != 0).any() or (second.scale != 1).any():
+    if (first.offset() != 0).any() or (second.scale != 1).any():
         return None
+    if isinstance(first, Scale):
+        return Scale(first.scale, second.shift)
     per_output = second.shift.reshape(second.shift.shape[:1]) if second.shift.shape[1:] == (1, 1) else second.shift
     if isinstance(first, Conv2d) and second.shift.ndim and per_output is second.shift:
         return None  # differs from pixel to pixel

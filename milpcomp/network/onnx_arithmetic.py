@@ -52,7 +52,8 @@ def combine(draft: Draft, call: Call, sign: float) -> Value:
         return scaled(draft, call, call.value(1), sign, one)
     if isinstance(two, np.ndarray):
         return scaled(draft, call, call.value(0), 1.0, sign * two)
-    return add_all(draft, call, [call.value(0), scaled(draft, call, call.value(1), sign, 0.0)])
+    second = call.value(1) if sign == 1 else scaled(draft, call, call.value(1), sign, 0.0)
+    return add_all(draft, call, [call.value(0), second])
 
 
 def total(draft: Draft, call: Call) -> Value:

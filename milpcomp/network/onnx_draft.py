@@ -81,10 +81,10 @@ class Call:
     def option(self, name: str, index: int) -> list[Any] | None:
         """Return numbers given as attribute `name` (older operator sets) or as constant input `index` (newer ones)."""
         if name in self.attributes:
-            return list(np.atleast_1d(self.attributes[name]))
+            return list(np.atleast_1d(self.attributes[name]).tolist())
         if self.operand(index) is None:
             return None
-        return [entry.item() for entry in np.atleast_1d(self.constant(index, name))]
+        return list(np.atleast_1d(self.constant(index, name)).tolist())
 
     def require(self, name: str, wanted: Any) -> None:
         """Refuse the node unless attribute `name` is absent or equals `wanted`."""
