@@ -280,9 +280,9 @@ def _rows(
 def _spread(part: sp.csr_array, targets: IntArray, factors: FloatArray, columns: int) -> sp.csr_array:
     """Return `part` with column j multiplied by ``factors[j]`` and moved to column ``targets[j]``."""
     moved = sp.csr_array(
-        (part.data * factors[part.indices], targets[part.indices], part.indptr), (part.shape[0], columns)
+        (part.data * factors[part.indices], targets[part.indices], part.indptr.copy()), (part.shape[0], columns)
     )
-    moved.eliminate_zeros()
+    moved.eliminate_zeros()  # in place, the row pointers too
     return moved
 
 

@@ -2,9 +2,9 @@
 
 What HiGHS needs handled with care, each measured:
 
-* `objective_bound` (our cutoff) works for minimisation only and ends in status *Infeasible*; or, where the start was
-  worse than it, in *Optimal* with the start as the optimum and a dual bound that is wrong. Either way it says no more
-  than that nothing lies below the cutoff.
+* `objective_bound` (our cutoff) works for minimisation only and ends in status *Infeasible*; or, where it was given a
+  start worse than the cutoff, in *Optimal* with the start as the optimum and a dual bound that is wrong or missing. So
+  such a start is not passed on, and no bound beyond the cutoff is.
 * Coefficients up to `small_matrix_value` are dropped; the least value allowed is set before the model is passed.
 * A stop asked for in the solution callback is seen only where the interrupt callback runs, so both are started.
 * The task scheduler is global to the process: after a run with another number of threads, `run` fails with the status
@@ -130,10 +130,11 @@ class _Run:
         solver, highspy = self.solver, self.highspy
         if not pass_model(highspy, solver, replace(self.milp, offset=0.0)):  # limits would be read without the offset
             return Outcome(Status.ERROR, message="HiGHS rejected the model")
-        if self.options.start is not None:
-            start = highspy.HighsSolution()
-            start.col_value = self.options.start.tolist()
-            solver.setSolution(start)
+        start, cutoff = self.options.start, self.options.cutoff
+        if start is not None and (cutoff is None or self.milp.objective(start) < cutoff):
+            solution = highspy.HighsSolution()
+            solution.col_value = start.tolist()
+            solver.setSolution(solution)
         self._observe()
         failed = solver.run() == highspy.HighsStatus.kError
         if self._raised is not None:

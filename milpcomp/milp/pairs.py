@@ -51,10 +51,6 @@ class PairProblem:
         """Return the pairs that a column vector counts."""
         return [pair for pair, column in zip(self.pairs, self.columns, strict=True) if columns[column] >= 0.5]
 
-    def complete(self, base: FloatArray) -> FloatArray:
-        """Return the column vector of this problem for a column vector of the encoding, counting no pair."""
-        return np.concatenate([base, np.zeros(len(self.columns))])
-
 
 def pair_problem(encoding: Encoding, pairs: Sequence[Pair], margins: Mapping[str, FloatArray]) -> PairProblem:
     """Return the P/Q problem of those of `pairs` that it can decide.

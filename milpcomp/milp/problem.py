@@ -123,7 +123,7 @@ class SolveOptions:
     stop_at : float or None
         Stop at the first incumbent with an objective below it.
     start : ndarray, shape (n,), or None
-        A full column vector to start from. A hint: it is ignored where it is infeasible.
+        A full column vector to start from. A hint: it is ignored where it is infeasible or not below the cutoff.
     threads, seed : int
     """
 

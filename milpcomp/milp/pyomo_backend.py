@@ -111,8 +111,9 @@ class PyomoBackend:
         status, solution = _status(condition, options), None
         if len(results.solution):
             model.solutions.load_from(results)
+            unused = np.clip(0.0, milp.lower, milp.upper)  # columns in no row and not in the objective get no value
             values = [variable.value for variable in model.columns.values()]
-            solution = None if None in values else np.array(values, dtype=np.float64)
+            solution = np.array([u if v is None else v for u, v in zip(unused, values, strict=True)], dtype=np.float64)
         bound = options.cutoff if status is Status.CUTOFF else results.problem.lower_bound
         number = float(bound) if isinstance(bound, int | float) else -math.inf
         return Outcome(status, number, solution, f"Pyomo with {self.solver}: {condition}")

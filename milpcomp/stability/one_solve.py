@@ -8,8 +8,9 @@
 
 (Serra, Kumar and Ramalingam, arXiv 2102.07804, section 5.) The published scheme removes pairs inside the running
 solver, by lazy constraints; HiGHS has none, so the solver is interrupted at the first solution that counts a pair, and
-started again on the smaller problem. Each time the linear relaxation comes first: its input is replayed, and handed to
-the solver as a start (Fischetti and Jo, 2018).
+started again on the smaller problem. Each time the linear relaxation comes first, and its input is replayed (Fischetti
+and Jo, 2018), as are those of all nodes where the solver shows them: what the published scheme gains by injecting them
+as incumbents, the pairs that they witness, is taken out of P and Q at once.
 
 Tied pairs (z = 1 and h = 0 is feasible at a pre-activation of 0, and within the margin below it) stay undecided here
 and are finished by the per-neuron problems, which maximise the pre-activation itself.
@@ -44,6 +45,8 @@ def run(ledger: Ledger, backend: Backend, neuron_time_limit_s: float) -> None:
     neuron_time_limit_s : float
         Limit of one solve about a tied neuron.
     """
+    if not ledger.open_pairs():
+        return
     try:
         encoding = encode(ledger.network, ledger.bounds, ledger.domain)
     except SolverError:
@@ -94,14 +97,11 @@ class _Search:
         if relaxed.proves(HALF):
             prove(self.ledger, list(problem.pairs))
             return False
-        start = None
-        if relaxed.solution is not None:
-            if offer(self.ledger, self.encoding, relaxed.solution):
-                return True
-            start = problem.complete(self.encoding.complete(self.encoding.inputs(relaxed.solution)))
-        return self._integer(problem, start)
+        if relaxed.solution is not None and offer(self.ledger, self.encoding, relaxed.solution):
+            return True
+        return self._integer(problem)
 
-    def _integer(self, problem: PairProblem, start: FloatArray | None) -> bool:
+    def _integer(self, problem: PairProblem) -> bool:
         fresh = 0
 
         def found(columns: FloatArray) -> bool:
@@ -109,7 +109,7 @@ class _Search:
             fresh += offer(self.ledger, self.encoding, columns)
             return fresh > 0
 
-        outcome = guarded_solve(self.backend, problem.milp, self._options(start), found, known=0.0)
+        outcome = guarded_solve(self.backend, problem.milp, self._options(), found, known=0.0)
         if outcome.solution is not None:
             fresh += offer(self.ledger, self.encoding, outcome.solution)
         if fresh:
@@ -122,5 +122,5 @@ class _Search:
         self.tied.update(ties)
         return bool(ties)
 
-    def _options(self, start: FloatArray | None = None) -> SolveOptions:
-        return SolveOptions(time_limit_s=self.seconds_left(), cutoff=HALF, stop_at=HALF, start=start)
+    def _options(self) -> SolveOptions:
+        return SolveOptions(time_limit_s=self.seconds_left(), cutoff=HALF, stop_at=HALF)
