@@ -13,13 +13,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from milpcomp.errors import NetworkError
 from milpcomp.network.layers import Affine, Concat, FloatArray, Layer, Rectifier, Shape, size
+
+if TYPE_CHECKING:
+    import torch
 
 INPUT = "input"
 """Name of the network's input, which every path starts from."""
@@ -178,6 +182,24 @@ class Network:
                 {"name": node.name, "kind": type(node.layer).__name__, "inputs": list(node.inputs), "options": options}
             )
         return {"input_shape": list(self.input_shape), "output": self._output, "nodes": entries}, arrays
+
+    def to_torch(self, dtype: torch.dtype | None = None) -> torch.nn.Module:
+        """Return the network as a torch module, in float32 unless told otherwise: `milpcomp.network.to_torch`."""
+        from milpcomp.network import to_torch
+
+        return to_torch.to_torch(self) if dtype is None else to_torch.to_torch(self, dtype)
+
+    def to_onnx(self, path: str | Path, dtype: DTypeLike = np.float32) -> None:
+        """Write the network to the ONNX file `path`: `milpcomp.network.to_onnx`."""
+        from milpcomp.network import to_onnx
+
+        to_onnx.to_onnx(self, path, dtype)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network, bit by bit, to the .npz file `path`, which `milpcomp.load` reads."""
+        from milpcomp.network.storage import save_network
+
+        save_network(self, path)
 
     def __repr__(self) -> str:
         hidden = ", ".join(str(self.width(node.name)) for node in self.rectifiers) or "none"
