@@ -5,6 +5,7 @@ uses the error classes only. A mistake has to be made twice, in two different wa
 """
 
 from milpcomp.checker.check import check
-from milpcomp.checker.result import Checked, Entry, Finding
+from milpcomp.checker.compression import check_compression
+from milpcomp.checker.result import Checked, CheckedCompression, EditEntry, Entry, Finding
 
-__all__ = ["Checked", "Entry", "Finding", "check"]
+__all__ = ["Checked", "CheckedCompression", "EditEntry", "Entry", "Finding", "check", "check_compression"]

@@ -29,6 +29,7 @@ from milpcomp.checker.claims import (
     require_same,
 )
 from milpcomp.checker.document import INPUT, Model, read_network
+from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray
 from milpcomp.checker.records import read_slopes
 from milpcomp.checker.result import Checked, Entry, Finding
@@ -68,11 +69,11 @@ def check(network: Any, domain: Any, report: Any) -> Checked:
     semantics, signs and bounds are all worked out anew, by code that shares nothing with the provers.
     """
     model = read_network(network)
-    return check_model(model, read_domain(domain, model), report)
+    return examine(model, read_domain(domain, model), report)[0]
 
 
-def check_model(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) -> Checked:
-    """Check a report on a network and a domain that were read already."""
+def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) -> tuple[Checked, dict[str, Interval]]:
+    """Check a report on a network and a domain that were read already; return also the bounds that were proved."""
     require_ieee()
     require_same(report, model, domain)
     claims, problems = read_claims(report, model)
@@ -95,7 +96,7 @@ def check_model(model: Model, domain: tuple[FloatArray, FloatArray], report: Any
             finding, reason = _judge(claim, float(proved.lower[unit]), float(proved.upper[unit]), seen, ~outside)
             phase = claim.phase if isinstance(claim, Claim) else ""
             entries.append(Entry(step.name, unit, phase, finding, reason))
-    return Checked(tuple(entries), tuple(problems))
+    return Checked(tuple(entries), tuple(problems)), bounds
 
 
 def _judge(claim: Claim | str, lower: float, upper: float, seen: Evidence, usable: BoolArray) -> Findings:
