@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from milpcomp.errors import CheckpointError, MilpcompError, NetworkError, UnsupportedOperatorError
 from milpcomp.network import AveragePool, Conv2d, Dense, Network, Permute, Rectifier, Reshape, Scale, Take
 from milpcomp.network.from_onnx import RULES, network_from_onnx
+from milpcomp.network.to_onnx import to_onnx
+from tests.nets import residual_cnn
 from tests.onnx_models import doubled, model, node, run, saved
 
 RNG = np.random.default_rng(0)
@@ -500,9 +504,9 @@ def test_bad_numbers_and_shapes_name_the_node(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], list[onnx.NodeProto], str]] = [
         ({"w": [[np.nan]] * 4}, [node("MatMul", "x w", name="fc")], r"model\.onnx, node 'fc': .*NaN or infinity"),
         ({"w": numbers(3, 3)}, [node("Gemm", "x w", name="fc")], "node 'fc'"),
-        ({"w": numbers(3)}, [node("Add", "x w", name="fc")], "node 'fc' is malformed: .*shape"),
+        ({"w": numbers(3)}, [node("Add", "x w", name="fc")], "node 'fc': malformed, ValueError: .*shape"),
         ({}, [node("Relu", "nothing", name="fc")], "node 'fc': it reads 'nothing', which no earlier node computes"),
-        ({}, [node("Concat", "x x", name="fc")], "node 'fc' is malformed: 'axis'"),
+        ({}, [node("Concat", "x x", name="fc")], "node 'fc': malformed, KeyError: 'axis'"),
         ({}, [node("Relu", "x", "z", name="fc")], "no node computes the output 'y'"),
         ({"w": [-1.0] * 4}, [node("BatchNormalization", "x w w w w", name="bn")], "node 'bn': a scale holds NaN"),
     ]
@@ -531,6 +535,23 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
             network_from_onnx(path)
         assert "\n" not in str(caught.value)
         assert isinstance(caught.value, MilpcompError)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_files_raise_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[float, int]]
+) -> None:
+    """Whatever bytes change in a model, it is read or refused with an error of this package."""
+    path = tmp_path_factory.mktemp("damaged") / "model.onnx"
+    to_onnx(residual_cnn(np.random.default_rng(0)), path)
+    content = bytearray(path.read_bytes())
+    for where, value in changes:
+        content[int(where * len(content))] = value
+    path.write_bytes(content)
+    try:
+        assert network_from_onnx(path).output_shape is not None
+    except MilpcompError as error:
+        assert str(path) in str(error)  # noqa: PT017
 
 
 ACASXU = [f"acasxu/ACASXU_run2a_1_{i}_batch_2000.onnx" for i in range(1, 10)]

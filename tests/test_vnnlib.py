@@ -238,6 +238,35 @@ def test_boxes_are_the_points_that_satisfy_the_formula(
     assert len({box.digest for box in boxes}) == len(boxes)
 
 
+TOKENS = [
+    *"()()();|",
+    "assert",
+    "and",
+    "or",
+    "<=",
+    ">=",
+    "X_0",
+    "X_1",
+    "Y_0",
+    "-",
+    "0.5",
+    "Real",
+    "declare-const",
+    "\n",
+]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=30))
+def test_no_text_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, tokens: list[str]) -> None:
+    """Whatever is written after the declarations, it is read or refused with a `DomainError`."""
+    path = tmp_path_factory.mktemp("vnnlib") / "p.vnnlib"
+    path.write_text(DECLARED + UNIT + " ".join(tokens))
+    try:
+        assert all(box.shape == (2,) for box in read_vnnlib(path))
+    except DomainError as error:
+        assert str(path) in str(error)  # noqa: PT017
+
+
 SHARED = {
     "acasxu/prop_1.vnnlib": (1, (5,), [0.6, 0.679857769]),
     "acasxu/prop_6.vnnlib": (2, (5,), [-0.129289109, 0.700434925]),

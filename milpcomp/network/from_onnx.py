@@ -68,27 +68,21 @@ def network_from_onnx(path: PathLike) -> Network:
     version = opset(model, path)
     input_name, shape, output_name = ends(model, path)
     draft = Draft(shape)
-    known: dict[str, Operand] = {**constants(model), input_name: draft.input}
-    guesses: dict[str, Operand] = {}  # what follows an unsupported node is still looked at, by the shapes ONNX infers
+    known: dict[str, Operand] = {**constants(model, path), input_name: draft.input}
+    guesses: dict[str, Operand] = {}
     problems: list[str] = []
     for node in needed(model, output_name):
-        call = _call(node, known, version)
-        absent = [name for name in node.input if name and name not in known]
         try:
-            if not absent:
-                known |= dict(zip(node.output, _results(draft, node, call), strict=False))
-            elif not problems:
-                raise NetworkError(f"it reads {absent[0]!r}, which no earlier node computes")
-            elif node.op_type not in RULES:
-                raise Unsupported("")
-        except Unsupported as reason:
+            call = _call(node, known, version)
+            known |= _read(draft, node, call, known, later=bool(problems))
+        except Unsupported as reason:  # what follows is still looked at, with the shapes that ONNX infers
             guesses = guesses or _guesses(model, input_name, shape)
             known |= {name: guesses[name] for name in node.output if name in guesses}
             problems.append(_describe(node, call, str(reason)))
-        except NetworkError as error:
-            raise NetworkError(f"{path}, node {call.label!r}: {error}") from error
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise NetworkError(f"{path}, node {call.label!r} is malformed: {error}") from error
+        except (ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
+            if not problems:
+                what = "" if isinstance(error, NetworkError) else f"malformed, {type(error).__name__}: "
+                raise NetworkError(f"{path}, node {_label(node)!r}: {what}{error}") from error
     if problems:
         found = "\n".join(f"  {problem}" for problem in problems)
         raise UnsupportedOperatorError(f"{path} has {len(problems)} unsupported operator(s):\n{found}\n{CURE}")
@@ -100,21 +94,32 @@ def network_from_onnx(path: PathLike) -> Network:
 
 
 def _call(node: onnx.NodeProto, known: Mapping[str, Operand], version: int) -> Call:
-    label = node.name or f"{node.op_type}_{node.output[0]}"
-    return Call(label, tuple(known.get(name) for name in node.input), attributes(node), version, len(node.output))
+    inputs = tuple(known.get(name) for name in node.input)
+    return Call(_label(node), inputs, attributes(node), version, len(node.output))
 
 
-def _results(draft: Draft, node: onnx.NodeProto, call: Call) -> Sequence[Operand]:
-    """Return what a node computes, in the order of its outputs."""
+def _label(node: onnx.NodeProto) -> str:
+    return str(node.name or f"{node.op_type}_{node.output[0]}")
+
+
+def _read(
+    draft: Draft, node: onnx.NodeProto, call: Call, known: Mapping[str, Operand], later: bool
+) -> dict[str, Operand]:
+    """Return what a node computes, by name; nothing if it is a `later` one whose input an unsupported one computes."""
+    absent = [name for name in node.input if name and name not in known]
     if node.domain not in {"", "ai.onnx"}:
         raise Unsupported(f"operators of {node.domain} are not known")
-    if not any(isinstance(operand, Value) for operand in call.inputs):
-        return _evaluate(node, call)
+    if absent and not later:
+        raise NetworkError(f"it reads {absent[0]!r}, which no earlier node computes")
+    if not absent and not any(isinstance(operand, Value) for operand in call.inputs):
+        return dict(zip(node.output, _evaluate(node, call), strict=False))
     if node.op_type not in RULES:
         raise Unsupported("")
+    if absent:
+        return {}
     with np.errstate(all="ignore"):  # NaN and infinity are refused by the layers
         result = RULES[node.op_type](draft, call)
-    return result if isinstance(result, list) else [result]
+    return dict(zip(node.output, result if isinstance(result, list) else [result], strict=False))
 
 
 def _evaluate(node: onnx.NodeProto, call: Call) -> Sequence[Operand]:

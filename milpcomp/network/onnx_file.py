@@ -82,14 +82,17 @@ def ends(model: onnx.ModelProto, path: PathLike) -> tuple[str, Shape, str]:
 
 
 def at_batch_one(model: onnx.ModelProto, name: str, shape: Shape) -> dict[str, Shape]:
-    """Return the shapes that ONNX infers for the values of `model` when the input `name` has `shape`."""
+    """Return the shapes that ONNX can infer for the values of `model` when the input `name` has `shape`."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for value in copy.graph.input:
         if value.name == name:
             for axis, length in enumerate(shape):
                 value.type.tensor_type.shape.dim[axis].dim_value = length
-    inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        return {}
     found = {}
     for value in [*inferred.value_info, *inferred.output]:
         lengths = value.type.tensor_type.shape.dim
@@ -98,15 +101,24 @@ def at_batch_one(model: onnx.ModelProto, name: str, shape: Shape) -> dict[str, S
     return found
 
 
-def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+def constants(model: onnx.ModelProto, path: PathLike) -> dict[str, NDArray[Any]]:
     """Return the stored tensors of `model` by name, as `exact` arrays."""
-    return {tensor.name: exact(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    found = {}
+    for tensor in model.graph.initializer:
+        try:
+            found[tensor.name] = exact(numpy_helper.to_array(tensor))
+        except (ValueError, TypeError, KeyError, MemoryError) as error:
+            raise CheckpointError(
+                f"{path} is damaged: the stored tensor {tensor.name!r} cannot be read: {_first_line(error)}"
+            ) from error
+    return found
 
 
 def exact(array: NDArray[Any]) -> NDArray[Any]:
     """Return floating-point numbers of any width as the equal float64; anything else as it is."""
     is_float = array.dtype.kind == "f" or array.dtype.name.startswith(("bfloat", "float"))
-    return array.astype(np.float64) if is_float else array
+    with np.errstate(invalid="ignore"):  # NaN is refused by the layers
+        return array.astype(np.float64) if is_float else array
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
