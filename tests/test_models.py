@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import milpcomp as mc
+from milpcomp.compression import Merge, Remove
 from models.data import load_images, read_idx
 from models.mlp import mlp
 from models.train_mlp import SHIPPED, Recipe, accuracy, main, shrink, train, zero_share
@@ -126,3 +128,14 @@ def test_shipped_network_has_the_accuracy_on_its_card(shared_file: Callable[[str
     folder = shared_file("mnist/t10k-images-idx3-ubyte.gz").parent
     images, labels = map(torch.from_numpy, load_images(folder, "t10k"))
     assert accuracy(_shipped(), images, labels) == pytest.approx(card["test_accuracy"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_shipped_network_has_neurons_of_every_kind() -> None:
+    """Over [0, 1]^784 it has stably inactive, stably active and unstable neurons, and some that merge; none is open."""
+    network = mc.load(SHIPPED)
+    report = mc.certify(network, mc.Box(0.0, 1.0))
+    assert report.counts() == {"stably_inactive": 155, "stably_active": 74, "unstable": 271, "undecided": 0}
+    edits = mc.compress(network, report).edits
+    assert sum(len(edit.channels) for edit in edits if isinstance(edit, Remove)) == 155
+    assert any(isinstance(edit, Merge) and edit.channels and edit.base for edit in edits)

@@ -257,6 +257,19 @@ def test_readme_commands_exist() -> None:
         assert (ROOT / name).is_file(), name
 
 
+@pytest.mark.slow
+def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's Python example runs as printed from the checkout, and its own assertions hold."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    counts = names["report"].counts()
+    assert sum(counts.values()) == 500
+    assert (tmp_path / "small.onnx").is_file()
+
+
 def test_continuous_integration_runs_the_readme_commands_strictly() -> None:
     """.ci/run runs the README's two commands, and a missing data file fails there instead of skipping."""
     script = (ROOT / ".ci" / "run").read_text()
