@@ -11,14 +11,14 @@ of the network and the report alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from milpcomp.compression.deviation import deviation, ranges
-from milpcomp.compression.edits import Collapse, Edit, Remove
+from milpcomp.compression.edits import Collapse, Edit, Remove, by_layer
 from milpcomp.compression.evidence import Evidence, evidence
 from milpcomp.compression.liveness import liveness
 from milpcomp.compression.propose import Site, constants, dependents, folds, halves, parallels
@@ -28,7 +28,7 @@ from milpcomp.compression.samples import float32_gap, samples
 from milpcomp.cost import cost
 from milpcomp.errors import EditError, NetworkError, SettingsError
 from milpcomp.network.graph import Network, Node
-from milpcomp.network.layers import FloatArray, Rectifier
+from milpcomp.network.layers import FloatArray, Rectifier, size
 from milpcomp.stability.report import Report
 
 ROUNDING = 1e-9
@@ -95,6 +95,7 @@ def compress(
         samples=len(inputs),
         before=cost(network),
         after=cost(shrunk.network),
+        unread=_unread(network, shrunk.network, plan.edits),
         origin=shrunk.origin,
         skipped=tuple(plan.skipped),
         tolerance=tolerance,
@@ -177,7 +178,7 @@ class _Plan:
         for node in current.nodes:
             if isinstance(node.layer, Rectifier):
                 shape, found = current.shape(node.name), self.proved[node.name]
-                still = found.constant.reshape(shape[0], -1) | found.zero[:, None]
+                still = found.constant.reshape(shape[0], size(shape[1:])) | found.zero[:, None]
                 layers += [node.name] * bool(still.all())
                 slopes = np.where(still, 0.0, 1.0).reshape(shape)
                 node = Node(node.name, Rectifier(slopes, slopes), node.inputs)
@@ -189,6 +190,18 @@ class _Plan:
         verdicts = tuple(verdict for layer in layers for verdict in self.proved[layer].verdicts)
         self._admit(Collapse(tuple(layers), value, verdicts), 0)
         return len(self.edits) > count
+
+
+def _unread(network: Network, smaller: Network, edits: Sequence[Edit]) -> int:
+    """Return how many neurons went that no edit mentions."""
+    if any(isinstance(edit, Collapse) for edit in edits):
+        return 0
+    gone = sum(network.width(node.name) for node in network.rectifiers)
+    gone -= sum(smaller.width(node.name) for node in smaller.rectifiers)
+    for layer, own in by_layer(edits).items():
+        per_channel = network.width(layer) // max(1, network.shape(layer)[0])
+        gone -= per_channel * sum(len(edit.channels) for edit in own)
+    return max(0, gone)
 
 
 def _check_tolerance(tolerance: Tolerance) -> None:

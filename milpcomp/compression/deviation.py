@@ -177,17 +177,22 @@ class _Errors:
 
     def _fixed(self, node: Node, edit: Fix, steepest: FloatArray, error: FloatArray) -> FloatArray:
         channels = list(edit.channels)
-        values = np.array(edit.values).reshape(-1, *(1 for _ in steepest.shape[1:]))
-        before = _distance(values, _part(self.known[node.name], channels))
+        before = self._missed(node, edit, self.known)
         if not before.any():
             return before
-        after = self._after()[node.name]
-        return np.minimum(
-            before, _sum(_distance(values, _part(after, channels)), _times(steepest[channels], error[:, channels]))
-        )
+        after = self._missed(node, edit, ranges(self.prepared.adjusted, self.domain))
+        return np.minimum(before, _sum(after, _times(steepest[channels], error[:, channels])))
 
-    def _after(self) -> dict[str, Interval]:
-        return ranges(self.prepared.adjusted, self.domain)
+    def _missed(self, node: Node, edit: Fix, known: Ranges) -> FloatArray:
+        """Return how far the outputs can be from the values of `edit`; where they are one number, to its last bit."""
+        layer, shape, channels = node.layer, self.network.shape(node.name), list(edit.channels)
+        assert isinstance(layer, Rectifier)
+        values = np.array(edit.values).reshape(-1, *(1 for _ in shape[1:]))
+        inputs, outputs = (_part(known[name], channels) for name in (node.inputs[0], node.name))
+        positive, negative = (slopes.reshape(shape)[channels] for slopes in layer.slopes(shape))
+        slope = np.where(inputs.lower > 0, positive, negative)
+        exact = (Ball.exact(slope) * Ball.exact(inputs.lower) - Ball.exact(values)).magnitude
+        return np.where(inputs.lower == inputs.upper, exact, _distance(values, outputs))
 
     def _related(self, node: Node, edit: Join | Merge, steepest: FloatArray, error: FloatArray) -> FloatArray:
         rows = rows_before(self.prepared.before(node.name), node.name)

@@ -19,7 +19,7 @@ from milpcomp.compression.validate import check_verdict
 from milpcomp.domain import Box
 from milpcomp.errors import EditError, ResultError
 from milpcomp.network.graph import Network
-from milpcomp.network.layers import FloatArray, Rectifier
+from milpcomp.network.layers import FloatArray, Rectifier, size
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Proof, Verdict
 
@@ -97,11 +97,11 @@ def _layer(network: Network, name: str, verdicts: Sequence[Verdict], trust_solve
     positive, negative = (slopes.tolist() for slopes in layer.slopes(shape))
     usable = [verdict if trust_solver or verdict.proof is not Proof.SOLVER else None for verdict in verdicts]
     triples = list(zip(usable, positive, negative, strict=True))
-    zero = np.array([is_zero(*triple) for triple in triples], dtype=bool).reshape(shape[0], -1)
+    zero = np.array([is_zero(*triple) for triple in triples], dtype=bool).reshape(shape[0], size(shape[1:]))
     slopes = [linear_slope(*triple) for triple in triples]
-    linear = np.array([np.nan if slope is None else slope for slope in slopes]).reshape(zero.shape)
+    linear = np.array([np.nan if slope is None else slope for slope in slopes], dtype=float).reshape(zero.shape)
     uniform = (linear == linear[:, :1]).all(axis=1) if linear.shape[1] else np.zeros(shape[0], dtype=bool)
-    bounds = Interval(np.array([v.lower for v in verdicts]), np.array([v.upper for v in verdicts]))
+    bounds = Interval(*(np.array([getattr(v, side) for v in verdicts], dtype=float) for side in ("lower", "upper")))
     slope = np.where(uniform, linear[:, 0] if linear.shape[1] else np.nan, np.nan)
     certified = np.array([verdict.proof is Proof.CERTIFIED for verdict in verdicts], dtype=bool)
     constant = certified & (bounds.lower == bounds.upper)

@@ -38,7 +38,7 @@ class Liveness:
     def channels(self, name: str) -> NDArray[np.int64]:
         """Return the channels of node `name` of which some element is needed."""
         mask = self.needed[name]
-        return np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)) if mask.ndim else np.zeros(0, np.int64)
+        return np.flatnonzero(mask.any(axis=tuple(range(1, mask.ndim))))
 
 
 def liveness(network: Network) -> Liveness:

@@ -25,7 +25,7 @@ from milpcomp.compression.rewrite import fusible
 from milpcomp.compression.rows import Rows, rows_before
 from milpcomp.errors import EditError
 from milpcomp.network.graph import INPUT, Network
-from milpcomp.network.layers import FloatArray, IntArray, Rectifier
+from milpcomp.network.layers import FloatArray, IntArray, Rectifier, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +73,12 @@ def constants(site: Site) -> Iterator[Edit]:
     source, layer = site.current[site.layer].inputs[0], site.current[site.layer].layer
     assert isinstance(layer, Rectifier)
     shape = site.current.shape(site.layer)
-    fixed = site.live.fixed[source].reshape(shape[0], -1)
-    center = site.current.values(np.zeros((1, *site.current.input_shape)))[source][0].reshape(shape[0], -1)
-    inputs = np.where(fixed, center, site.proved.bounds.lower.reshape(fixed.shape))
-    outputs = layer.apply(inputs.reshape(1, *shape))[0].reshape(shape[0], -1)
-    known = (fixed | site.proved.constant.reshape(fixed.shape)) & (outputs == outputs[:, :1])
+    flat = (shape[0], size(shape[1:]))
+    fixed = site.live.fixed[source].reshape(flat)
+    center = site.current.values(np.zeros((1, *site.current.input_shape)))[source][0].reshape(flat)
+    inputs = np.where(fixed, center, site.proved.bounds.lower.reshape(flat))
+    outputs = layer.apply(inputs.reshape(1, *shape))[0].reshape(flat)
+    known = (fixed | site.proved.constant.reshape(flat)) & (outputs == outputs[:, :1]) & ~site.proved.zero[:, None]
     channels = [int(channel) for channel in site.channels if known[channel].all() and known.shape[1]]
     if channels:
         values = tuple(float(outputs[channel, 0]) for channel in channels)
@@ -91,7 +92,8 @@ def parallels(site: Site) -> Iterator[Edit]:
     if rows is None or len(curved) < 2:
         return
     assert isinstance(layer, Rectifier)
-    slopes = [part.reshape(len(site.proved.zero), -1) for part in layer.slopes(site.current.shape(site.layer))]
+    shape = site.current.shape(site.layer)
+    slopes = [part.reshape(shape[0], size(shape[1:])) for part in layer.slopes(shape)]
     groups: dict[bytes, list[int]] = {}
     for channel in curved.tolist():
         groups.setdefault(b"".join(part[channel].tobytes() for part in slopes), []).append(channel)
@@ -153,7 +155,7 @@ def _numbers(site: Site, rows: Rows, channels: Sequence[int] | IntArray, bias: b
     """Return the rows of some channels without what multiplies zeros; with the bias as a last column if asked for."""
     used = ~site.live.zero[rows.source]
     per_channel = rows.weight.value.shape[1] // max(1, used.shape[0])
-    columns = np.repeat(used.reshape(len(used), -1).any(axis=1), per_channel)
+    columns = np.repeat(used.any(axis=tuple(range(1, used.ndim))), per_channel)
     weight = rows.weight.value[channels][:, columns]
     return np.column_stack([weight, rows.bias.value[channels]]) if bias else weight
 

@@ -51,6 +51,8 @@ class Compression:
     samples : int
         At how many inputs that was measured.
     before, after : Cost
+    unread : int
+        How many neurons went without an edit, because nobody reads them (any more).
     origin : mapping from node name to (original node, channels or None)
         What the values of the nodes of `network` are; see `milpcomp.compression.shrink`.
     skipped : tuple of Skipped
@@ -67,6 +69,7 @@ class Compression:
     samples: int
     before: Cost
     after: Cost
+    unread: int
     origin: Mapping[str, Origin]
     skipped: tuple[Skipped, ...]
     tolerance: Tolerance
@@ -82,7 +85,8 @@ class Compression:
     def summary(self) -> str:
         """Return what was done and what it gained, as text."""
         lines = [_totals(self.before, self.after), "", *_table(self.before, self.after), ""]
-        lines += [f"edits: {_kinds(self.edits)}"]
+        lines.append(f"edits: {_kinds(self.edits)}")
+        lines += [f"besides: {self.unread:,} neuron(s) that nobody reads any more"] * bool(self.unread)
         solver = ", if the MIP solver was right" if self.trust_solver else ""
         exact = "the same function in real arithmetic" if self.deviation_bound == 0 else "in real arithmetic"
         lines.append(f"proved deviation: {self.deviation_bound:.3g} ({exact}{solver})")

@@ -112,6 +112,8 @@ def zeros(name: str, shape: Shape, input_shape: Shape) -> list[Node]:
 
 def constant(name: str, value: FloatArray, input_shape: Shape) -> list[Node]:
     """Return nodes whose value is `value` whatever the input; the last one is called `name`."""
+    if not value.any():
+        return zeros(name, value.shape, input_shape)
     source = zeros(f"{name}.zeros", value.shape, input_shape)
     return [*source, Node(name, Scale(1.0, compact(value)), (source[-1].name,))]
 

@@ -80,10 +80,12 @@ class _Builder:
         self.carrier: dict[str, str] = {INPUT: INPUT}
         self.constants: dict[str, FloatArray] = {}
         self.bridges: dict[tuple[str, bytes], str] = {}
+        for node in reversed(network.nodes):
+            self.kept[node.name] = self._keep(node)
 
     def add(self, node: Node) -> None:
         """Rebuild one node; a constant waits until somebody reads it."""
-        kept = self.kept[node.name] = self._keep(node)
+        kept = self.kept[node.name]
         if not len(kept) and node.name != self.network.output:
             return
         if isinstance(node.layer, Affine) and not self.live.reached[node.name][kept].any():
@@ -103,10 +105,17 @@ class _Builder:
         return Shrunk(Network(self.network.input_shape, self.nodes, output), self.origin)
 
     def _keep(self, node: Node) -> IntArray:
-        """Return the channels that the new node carries: all needed ones, and those that come with them."""
+        """Return the channels that the new node carries: all needed ones, and those that come with them.
+
+        Readers come first: a `Take` with one reader gives what that wants, zeros included.
+        """
         shape, layer = self.network.shape(node.name), node.layer
         if node.name == self.network.output:
             return np.arange(shape[0])
+        readers = self.network.consumers(node.name)
+        if isinstance(layer, Take) and len(readers) == 1 and not isinstance(readers[0].layer, Dense | Conv2d | Take):
+            wants = self._wants(readers[0], self.kept[readers[0].name])
+            return next(want for name, want in wants if name == node.name)
         needed = self.live.channels(node.name)
         if isinstance(layer, Conv2d) and layer.groups > 1:
             filters = shape[0] // layer.groups
@@ -157,9 +166,7 @@ class _Builder:
     def _carrier(self, source: str) -> str:
         """Return the new node that carries what is kept of `source`, writing it out if it is a constant."""
         if source not in self.carrier:
-            value = self.constants[source]
-            made = constant(source, value, self.network.input_shape) if value.any() else None
-            self._append(*(made or zeros(source, value.shape, self.network.input_shape)))
+            self._append(*constant(source, self.constants[source], self.network.input_shape))
             self._record(source)
         return self.carrier[source]
 

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from milpcomp.compression.edits import (
     Collapse,
     Edit,
@@ -29,7 +27,7 @@ from milpcomp.compression.edits import (
 )
 from milpcomp.errors import EditError
 from milpcomp.network.graph import Network
-from milpcomp.network.layers import Rectifier
+from milpcomp.network.layers import Rectifier, size
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
 KINDS = (Remove, Fix, Join, Merge, Fold, Collapse)
@@ -117,8 +115,8 @@ def _check_together(layer: str, own: Sequence[Remove | Expansion | Fold]) -> Non
 def _check_backing(network: Network, edit: Remove | Expansion | Fold) -> None:
     layer, shape = network[edit.layer].layer, network.shape(edit.layer)
     assert isinstance(layer, Rectifier)
-    positive, negative = (slopes.reshape(shape[0], -1) for slopes in layer.slopes(shape))
-    per_channel = positive.shape[1]
+    per_channel = size(shape[1:])
+    positive, negative = (slopes.reshape(shape[0], per_channel) for slopes in layer.slopes(shape))
     units = {verdict.unit: verdict for verdict in edit.verdicts}
     if any(verdict.layer != edit.layer for verdict in edit.verdicts) or len(units) != len(edit.verdicts):
         raise EditError(f"an edit of {edit.layer!r} carries verdicts on another layer, or two on one unit")
@@ -150,8 +148,8 @@ def channel_slopes(network: Network, edit: Merge | Fold) -> dict[int, float]:
     """Return the slope with which each channel of a backed edit is linear."""
     layer, shape = network[edit.layer].layer, network.shape(edit.layer)
     assert isinstance(layer, Rectifier)
-    positive, negative = (slopes.reshape(shape[0], -1)[:, 0] for slopes in layer.slopes(shape))
-    stride = int(np.prod(shape[1:]))
+    stride = size(shape[1:])
+    positive, negative = (slopes.reshape(shape[0], stride)[:, 0] for slopes in layer.slopes(shape))
     first = {verdict.unit // stride: verdict for verdict in edit.verdicts if verdict.unit % stride == 0}
     channels = (*edit.channels, *edit.base) if isinstance(edit, Merge) else edit.channels
     slopes = {c: linear_slope(first.get(c), float(positive[c]), float(negative[c])) for c in channels}
