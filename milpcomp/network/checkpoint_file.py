@@ -10,6 +10,7 @@ those. Name parts that only wrappers add, ``module`` of DataParallel and ``_orig
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,6 @@ from torch import Tensor
 
 from milpcomp.errors import CheckpointError
 from milpcomp.files import PathLike
-
-PICKLED = (".pt", ".pth", ".th", ".tar")
-"""Suffixes of files that `torch.save` wrote."""
-
-SUFFIXES = (*PICKLED, ".safetensors")
-"""Suffixes of checkpoint files."""
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 """Under which key a wrapper keeps the model, most telling first."""
@@ -77,23 +72,26 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
 
 def _unpickled(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of oddities of a file before it fails on them
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the bytes of a broken file make it raise
-        if re.search("unsupported (global|class|operand)|GLOBAL|REDUCE", str(error), re.IGNORECASE):
-            asked = re.search(r"GLOBAL (\S+)", str(error))
-            wanted = f" ({asked[1]})" if asked else ""
-            raise CheckpointError(
-                f"{file} holds more than numbers: it wants to import and run code{wanted} when it is read, so it is "
-                "refused. Where you trust the file, load it with torch and save the numbers alone, with "
-                "torch.save(model.state_dict(), path), then load that file and name the model with architecture="
-            ) from error
-        raise _unreadable(file, error, "checkpoint of torch") from error
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            raise _unreadable(file, error, "checkpoint of torch") from error
+        raise CheckpointError(
+            f"{file} holds more than numbers: reading it would import and run {asked[1]}, so it is refused. Where you "
+            "trust the file, load it with torch and save the numbers alone, with torch.save(model.state_dict(), path)"
+        ) from error
 
 
 def _unreadable(file: Path, error: Exception, kind: str) -> CheckpointError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = re.split(r"\. |\n", str(error))[0]
+    if not reason or reason.startswith("Weights only"):  # torch goes on to advise running the file's code
+        reason = "it does not hold named tensors"
     return CheckpointError(
-        f"{file} cannot be read as a {kind}: it is truncated, corrupt or something else ({reason}); save or fetch it again"
+        f"{file} cannot be read as a {kind}: it is truncated, corrupt or something else ({reason}); fetch it again, or "
+        "save it again with torch.save(model.state_dict(), path)"
     )
 
 
@@ -101,7 +99,8 @@ def _state_dict(file: Path, content: Any) -> dict[str, Tensor]:
     """Return the tensors of the model in what a file holds: at the top, or under a telling key, or a single one."""
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{file} holds a {type(content).__name__}, not a state dict; save one with torch.save(model.state_dict(), path)"
+            f"{file} holds a {type(content).__name__}, not a state dict; save one with "
+            "torch.save(model.state_dict(), path)"
         )
     inside = {str(key): _tensors(value) for key, value in content.items() if isinstance(value, Mapping)}
     telling = [key for key in STATE_KEYS if inside.get(key)]
@@ -115,12 +114,11 @@ def _state_dict(file: Path, content: Any) -> dict[str, Tensor]:
     models = [key for key, value in inside.items() if value and len(value) == len(content[key])]
     if len(models) == 1:
         return inside[models[0]]
-    found = (
-        f"several state dicts, {', '.join(models)}" if models else f"only {', '.join(map(str, content)) or 'nothing'}"
-    )
+    keys = ", ".join(map(str, content)) or "nothing"
+    found = f"several state dicts, {', '.join(models)}" if models else f"no tensors by name, but {keys}"
     raise CheckpointError(
-        f"{file} holds {found}; milpcomp looks for tensors by name, at the top or under one of {', '.join(STATE_KEYS)}. "
-        "Save one state dict with torch.save(model.state_dict(), path)"
+        f"{file} holds {found}; they are looked for at the top and under one of {', '.join(STATE_KEYS)}. Save one "
+        "state dict with torch.save(model.state_dict(), path)"
     )
 
 

@@ -80,6 +80,13 @@ def refuse_training_mode(module: nn.Module) -> None:
 
 
 def sample_shape(example_input: ArrayLike | None, input_shape: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the shape of one sample, given that or a batch.
+
+    Raises
+    ------
+    NetworkError
+        If neither is given, or they contradict each other.
+    """
     if example_input is None and input_shape is None:
         raise NetworkError(
             "a torch module does not tell the shape of its inputs; give input_shape=, the shape of one sample, such as "
