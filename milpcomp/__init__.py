@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from milpcomp.analyze import analyze as analyze
     from milpcomp.checker import check as check
     from milpcomp.checker import check_compression as check_compression
     from milpcomp.compression import compress as compress
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from milpcomp.errors import MilpcompError as MilpcompError
     from milpcomp.network import Network as Network
     from milpcomp.network.load import load as load
+    from milpcomp.pipeline import analyze as analyze
     from milpcomp.stability.certify import certify as certify
     from milpcomp.stability.storage import load_report as load_report
     from milpcomp.stability.storage import save_report as save_report
@@ -36,7 +36,7 @@ _HOMES = {
     "Box": "milpcomp.domain",
     "MilpcompError": "milpcomp.errors",
     "Network": "milpcomp.network",
-    "analyze": "milpcomp.analyze",
+    "analyze": "milpcomp.pipeline",
     "certify": "milpcomp.stability.certify",
     "check": "milpcomp.checker",
     "check_compression": "milpcomp.checker",

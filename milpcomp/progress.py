@@ -10,7 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from milpcomp.errors import SettingsError
@@ -48,7 +48,7 @@ class Snapshot:
     seconds : float
         Wall-clock time since the run began.
     layers : tuple of LayerCount
-        In topological order.
+        In topological order; empty where a stage is not about neurons.
     """
 
     stage: str
@@ -93,8 +93,10 @@ def observing(progress: bool | Observer | None, stream: TextIO | None = None) ->
 
 
 def line(snapshot: Snapshot) -> str:
-    """Return one plain line: seconds, stage, and how many neurons are open and decided."""
+    """Return one plain line: seconds, stage, and, if there are layers, how many neurons are open and decided."""
     total = snapshot.total()
+    if not snapshot.layers:
+        return f"{snapshot.seconds:8.1f} s  {snapshot.stage}"
     return (
         f"{snapshot.seconds:8.1f} s  {snapshot.stage:<12} {total.undecided} of {total.neurons} neurons open, "
         f"{total.stably_inactive} stably inactive, {total.stably_active} stably active, {total.unstable} unstable"
@@ -142,6 +144,8 @@ class _Screen:
         self._received = time.monotonic()
 
     def observe(self, snapshot: Snapshot) -> None:
+        if not snapshot.layers and self.latest is not None:
+            snapshot = replace(snapshot, layers=self.latest.layers)  # keep the table on the screen
         self.latest, self._received = snapshot, time.monotonic()
 
     def __rich__(self) -> RenderableType:
@@ -151,7 +155,10 @@ class _Screen:
         if self.latest is None:
             return Text("starting ...")
         seconds = self.latest.seconds + time.monotonic() - self._received
-        table = Table(title=f"{self.latest.stage}  {seconds:.1f} s", title_justify="left", box=None, pad_edge=False)
+        title = f"{self.latest.stage}  {seconds:.1f} s"
+        if not self.latest.layers:
+            return Text(title)
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         table.add_column("layer")
         for column in ("neurons", "inactive", "active", "unstable", "open"):
             table.add_column(column, justify="right")

@@ -38,6 +38,17 @@ def test_plain_line_says_what_is_open_and_decided() -> None:
     )
 
 
+def test_stages_without_neurons() -> None:
+    """A stage that is not about neurons is a line of time and name, and leaves the live table as it was."""
+    assert progress.line(Snapshot("load", 1.25, ())) == "     1.2 s  load"
+    screen = progress._Screen()
+    screen.observe(Snapshot("load", 0.0, ()))
+    assert str(screen.__rich__()).startswith("load  0.0 s")
+    for state in (snapshot("bound", 0.5, 4), Snapshot("compress", 1.0, ())):
+        screen.observe(state)
+    assert screen.latest == Snapshot("compress", 1.0, snapshot("bound", 0.5, 4).layers)
+
+
 def test_plain_lines_come_at_stage_changes_and_now_and_then() -> None:
     """Away from a terminal a line is written per stage and per interval, and the last state is never left out."""
     stream = io.StringIO()

@@ -6,6 +6,7 @@ interrupt before that leaves the folder as it was.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,20 @@ def staged(folder: PathLike, stale: Sequence[str] = ()) -> Iterator[Path]:
             if not existed:
                 with suppress(OSError):  # not empty, as it should be
                     target.rmdir()
+
+
+def spare(source: object, folder: PathLike) -> None:
+    """Refuse to write results into `folder` where one of them would replace `source`, the network they are about.
+
+    Raises
+    ------
+    OutputError
+        If `source` is a path and the file has the name of a result in `folder`.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source).resolve()
+        if path.name in RESULTS and path.parent == Path(folder).resolve():
+            raise OutputError(f"the results would replace the network {source} itself; write them into another folder")
 
 
 def _move(draft: Path, target: Path, stale: Sequence[str]) -> None:

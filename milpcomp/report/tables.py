@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from milpcomp.cost import Cost
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage
 
@@ -78,17 +79,19 @@ class Table:
         return table
 
 
-def verdict_table(report: Report) -> Table:
-    """Return neurons by layer and phase."""
+def verdict_table(report: Report, after: Cost | None = None) -> Table:
+    """Return neurons by layer and phase; with the cost of what was compressed, also how many are left."""
     header = ("layer", "neurons", *PHASE_WORDS.values())
-    layers = report.layers()
-    rows = []
-    for name, verdicts in layers.items():
-        counts = [sum(v.phase is phase for v in verdicts) for phase in PHASE_WORDS]
-        rows.append((name, count(len(verdicts)), *(count(n) for n in counts)))
-    totals = [report.counts()[phase.value] for phase in PHASE_WORDS]
-    rows.append(("all", count(len(report.verdicts)), *(count(n) for n in totals)))
-    return Table(header, tuple(rows), total=True)
+    names = [*report.layers(), "all"]
+    groups = [*report.layers().values(), report.verdicts]
+    rows = [[len(group), *(sum(v.phase is phase for v in group) for phase in PHASE_WORDS)] for group in groups]
+    if after is not None:
+        header = (*header, "left")
+        left = {layer.name: layer.neurons for layer in after.layers}
+        for name, row in zip(names, rows, strict=True):
+            row.append(left.get(name, 0))
+        rows[-1][-1] = after.neurons
+    return Table(header, tuple((name, *map(count, row)) for name, row in zip(names, rows, strict=True)), total=True)
 
 
 def stage_table(report: Report) -> Table:

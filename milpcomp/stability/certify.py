@@ -3,9 +3,9 @@
 ``method="funnel"`` (the default) runs cheap stages first; a stage sees only what is still open:
 
     closed form   interval bounds, exact for the first affine layer over a box
-    refute        data, corners, corner jumps: one input is tested against all open neurons
+    refute        data, corners, random points: one input is tested against all open neurons
     bound         linear (CROWN) bounds with optimised slopes, every step error-bounded
-    refute        many-start ascent for what is left
+    refute        gradient search for what is left: corner jumps, then ascent from many starts
     solver        one MILP per neuron and side; its verdicts rest on the solver's word and say so
 
 The seed's methods run on the solver from the start, after interval and linear bounds gave them their big-M:
@@ -24,6 +24,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from milpcomp.bounds.tighten import interval_bounds, tighten
@@ -39,6 +40,9 @@ from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.report import Report
 from milpcomp.stability.sampling import batches
 from milpcomp.stability.verdict import Stage
+
+BOUND_SHARE = 0.5
+"""The bound stage may take this share of the time that is left; large networks need the rest for the search."""
 
 METHODS = ("funnel", "one-solve", "per-layer", "per-neuron")
 
@@ -83,6 +87,9 @@ class Settings:
             raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
         if not self.neuron_time_limit_s > 0:
             raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
+        if self.seed < 0:
+            raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
+        _check_device(self.device)
 
 
 def certify(
@@ -157,16 +164,24 @@ def certify(
     return ledger.report(asdict(settings), _versions(solver), ended)
 
 
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch raises each of them for some unusable devices
+        reason = str(error).split("\n")[0]
+        raise SettingsError(f"the torch device {device!r} cannot be used: {reason}; choose cpu, or cuda") from error
+
+
 def _funnel(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
     rng = np.random.default_rng(settings.seed)
     search = Search(ledger, rng, settings.device)
     with ledger.clock(Stage.REFUTE):
         for batch in batches(ledger.domain, rng, data):
             ledger.offer(batch)
-        search.jump()
     with ledger.clock(Stage.BOUND):
         _bound(ledger, settings.slope_steps)
     with ledger.clock(Stage.REFUTE):
+        search.jump()
         search.climb(restarts=8, steps=40)
         search.climb(settings.restarts, settings.climb_steps)
     with ledger.clock(Stage.SOLVER):
@@ -188,7 +203,8 @@ def _bound(ledger: Ledger, steps: int) -> None:
         return
     # A lower bound can prove what was never seen inactive, an upper bound what was never seen active.
     open_sides = {layer: (ledger.open_inactive(layer), ledger.open_active(layer)) for layer in ledger.layers}
-    network, domain, deadline = ledger.network, ledger.domain, ledger.deadline
+    network, domain = ledger.network, ledger.domain
+    deadline = time.monotonic() + BOUND_SHARE * ledger.seconds_left()
     ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
 
 

@@ -1,0 +1,47 @@
+"""The command line: five commands over the same functions that Python users call.
+
+Standard output holds results only, standard error progress and errors. A mistake of the user is one line and exit
+code 2; see `milpcomp.cli.parser.EXIT_CODES`. Heavy libraries are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from milpcomp.cli.parser import parser
+from milpcomp.errors import MilpcompError
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        ``sys.argv[1:]`` if not given.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 the checker rejected something, 2 bad input, 130 interrupted.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        from milpcomp.cli import commands
+
+        return commands.COMMANDS[options.command](options)
+    except MilpcompError as error:
+        message = " ".join(str(error).split())  # one line, whatever a library put into it
+        print(f"milpcomp: error: {message}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("milpcomp: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `milpcomp ... | head`: whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,200 @@
+"""The five commands: options in, the functions that Python users call, results out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milpcomp.cli import inputs
+from milpcomp.errors import ResultError, SettingsError
+
+if TYPE_CHECKING:
+    from milpcomp.network import Network
+    from milpcomp.stability.report import Report
+
+DONE, REJECTED, INTERRUPTED = 0, 1, 130
+
+
+def analyze(options: argparse.Namespace) -> int:
+    """Certify, compress, check, and write everything into one folder."""
+    domain = inputs.domain(options)
+
+    from milpcomp.pipeline import analyze
+    from milpcomp.report.terminal import show_analysis
+
+    analysis = analyze(
+        options.network,
+        domain,
+        options.out,
+        architecture=options.architecture,
+        input_shape=options.input_shape,
+        **_certify_options(options),
+        trust_solver=options.trust_solver,
+        tolerance=options.tolerance,
+    )
+    if options.json:
+        _print_json(analysis.document())
+    else:
+        show_analysis(analysis)
+    if analysis.report.ended == "interrupted":
+        return INTERRUPTED
+    return DONE if analysis.accepted else REJECTED
+
+
+def certify(options: argparse.Namespace) -> int:
+    """Decide which neurons are stable, and write the certificate."""
+    domain = inputs.domain(options)
+
+    from milpcomp.report.analysis import report_document
+    from milpcomp.report.folder import staged
+    from milpcomp.report.terminal import show_certificate
+    from milpcomp.stability.certify import certify
+    from milpcomp.stability.storage import halves, save_report
+
+    with staged(halves(options.out)[0].parent):
+        pass  # better now than after an hour that the folder cannot be written to
+    network = inputs.network(options)
+    report = certify(network, domain, **_certify_options(options))
+    written = save_report(report, options.out)
+    if options.json:
+        _print_json(report_document(report))
+    else:
+        show_certificate(options.network, network, report, str(written))
+    return INTERRUPTED if report.ended == "interrupted" else DONE
+
+
+def compress(options: argparse.Namespace) -> int:
+    """Compress by a certificate, and write the smaller network."""
+    from milpcomp.compression import compress
+    from milpcomp.report.analysis import compression_document
+    from milpcomp.report.folder import spare, staged
+    from milpcomp.report.outputs import write_compression
+    from milpcomp.report.terminal import show_compression
+
+    spare(options.network, options.out)
+    network, report = _certified(options)
+    compression = compress(network, report, trust_solver=options.trust_solver, tolerance=options.tolerance)
+    with staged(options.out) as folder:
+        write_compression(compression, folder)
+    if options.json:
+        _print_json(compression_document(compression))
+    else:
+        show_compression(options.network, compression, str(Path(options.out) / "network.npz"))
+    return DONE
+
+
+def check(options: argparse.Namespace) -> int:
+    """Have the independent checker judge a certificate, and a compression if one is given."""
+    from milpcomp.checker import check, check_compression
+    from milpcomp.compression import load_compression
+    from milpcomp.report.analysis import checked_compression_document, checked_document
+    from milpcomp.report.terminal import show_checks
+
+    network, report = _certified(options)
+    judged = None
+    if options.compression is not None:
+        judged = check_compression(network, load_compression(options.compression), report.domain, report)
+    checked = check(network, report.domain, report) if judged is None else judged.report
+    if options.json:
+        documents = {"check": checked_document(checked)}
+        _print_json(documents | ({"check_compression": checked_compression_document(judged)} if judged else {}))
+    else:
+        show_checks(checked, judged)
+    return DONE if checked.accepted and (judged is None or judged.accepted) else REJECTED
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a network, or its MILP model, in the format that the file's ending names."""
+    target = Path(options.output)
+    writers: dict[str, Callable[[Network, Path, argparse.Namespace], None]] = {
+        ".onnx": _export_onnx,
+        ".pt": _export_torch,
+        ".npz": _export_npz,
+        ".mps": _export_model,
+        ".lp": _export_model,
+    }
+    if target.suffix not in writers:
+        raise SettingsError(f"cannot tell a format from {target.name!r}; end the name in one of {', '.join(writers)}")
+    network = inputs.network(options)
+    writers[target.suffix](network, target, options)
+    if options.json:
+        _print_json({"written": str(target), "network": network.digest})
+    else:
+        print(f"written  {target}")
+    return DONE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "analyze": analyze,
+    "certify": certify,
+    "compress": compress,
+    "check": check,
+    "export": export,
+}
+
+
+def _certify_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "method": options.method,
+        "backend": options.backend,
+        "time_limit_s": options.time_limit,
+        "data": None if options.data is None else inputs.array(options.data, "--data"),
+        "device": options.device,
+        "seed": options.seed,
+        "progress": not options.quiet,
+    }
+
+
+def _certified(options: argparse.Namespace) -> tuple[Network, Report]:
+    """Return a network and its certificate, after making sure that they belong together."""
+    from milpcomp.stability.storage import load_report
+
+    report = load_report(options.certificate)
+    network = inputs.network(options)
+    if report.network_digest != network.digest:
+        raise ResultError(
+            f"the certificate in {options.certificate} is about another network (digest {report.network_digest[:12]}) "
+            f"than {options.network} (digest {network.digest[:12]}); name the network that was certified"
+        )
+    return network, report
+
+
+def _export_onnx(network: Network, target: Path, options: argparse.Namespace) -> None:
+    from milpcomp.network.to_onnx import to_onnx
+
+    to_onnx(network, target)
+
+
+def _export_torch(network: Network, target: Path, options: argparse.Namespace) -> None:
+    from milpcomp.report.outputs import write_state
+
+    if not write_state(network, target):
+        raise SettingsError(
+            f"{options.network} is no plain chain of layers, so a state dict alone would not tell what it computes; "
+            "export it as .onnx or .npz"
+        )
+
+
+def _export_npz(network: Network, target: Path, options: argparse.Namespace) -> None:
+    from milpcomp.network.storage import save_network
+
+    save_network(network, target)
+
+
+def _export_model(network: Network, target: Path, options: argparse.Namespace) -> None:
+    from milpcomp.bounds.tighten import interval_bounds, tighten
+    from milpcomp.milp.encoding import encode
+    from milpcomp.milp.export import write_model
+
+    box = inputs.domain(options).fit(network.input_shape)
+    bounds = tighten(network, box, interval_bounds(network, box))
+    write_model(encode(network, bounds, box).milp, target)
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    json.dump(document, sys.stdout, indent=1, allow_nan=False)
+    print()

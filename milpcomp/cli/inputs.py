@@ -1,0 +1,86 @@
+"""From options to the things they name: the network, the domain, arrays of inputs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from milpcomp.domain import Box, FloatArray
+from milpcomp.errors import DomainError, SettingsError
+
+if TYPE_CHECKING:
+    from milpcomp.network import Network
+
+ONE_OF = "give --domain LOWER UPPER, --around FILE.npy RADIUS or --vnnlib FILE"
+
+
+def network(options: argparse.Namespace) -> Network:
+    """Load the network that the options name."""
+    from milpcomp.network.load import load
+
+    return load(options.network, architecture=options.architecture, input_shape=options.input_shape)
+
+
+def domain(options: argparse.Namespace) -> Box:
+    """Return the domain that the options describe.
+
+    Raises
+    ------
+    SettingsError
+        If they describe none, or two.
+    DomainError
+        If what they describe is no box, or one of several.
+    """
+    if options.box is not None and options.vnnlib is None:
+        raise SettingsError("--box chooses among the boxes of a --vnnlib file; give that file too")
+    if options.vnnlib is not None:
+        if options.domain is not None or options.around is not None:
+            raise SettingsError(f"--vnnlib describes the whole domain; {ONE_OF}, not two of them")
+        return _vnnlib_box(options.vnnlib, options.box)
+    if options.around is not None:
+        return _around(options)
+    if options.domain is None:
+        raise SettingsError(f"no domain: {ONE_OF}")
+    return Box(*options.domain)
+
+
+def array(path: str, option: str) -> FloatArray:
+    """Read the numbers of an .npy file.
+
+    Raises
+    ------
+    SettingsError
+        If the file is missing, no .npy file, wants to run code, or holds no numbers; the message names `option`.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.ndarray):
+            raise ValueError("it is an archive of several arrays; save the one array with numpy.save")
+        return content.astype(np.float64)
+    except OSError as error:
+        raise SettingsError(f"{option}: cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, EOFError) as error:
+        raise SettingsError(f"{option}: {path} is no .npy file of numbers: {error}") from error
+
+
+def _around(options: argparse.Namespace) -> Box:
+    path, text = options.around
+    try:
+        radius = float(text)
+    except ValueError:
+        raise SettingsError(f"--around: the radius must be a number, got {text!r}") from None
+    return Box.around(array(path, "--around"), radius, clip=None if options.domain is None else tuple(options.domain))
+
+
+def _vnnlib_box(path: str, number: int | None) -> Box:
+    from milpcomp.vnnlib import read_vnnlib
+
+    boxes = read_vnnlib(path)
+    if number is None and len(boxes) > 1:
+        raise DomainError(f"{path} describes {len(boxes)} boxes; choose one with --box N, N from 1 to {len(boxes)}")
+    chosen = 1 if number is None else number
+    if not 1 <= chosen <= len(boxes):
+        raise DomainError(f"{path} describes {len(boxes)} boxes and none is number {chosen}; choose 1 to {len(boxes)}")
+    return boxes[chosen - 1]

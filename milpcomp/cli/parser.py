@@ -1,0 +1,228 @@
+"""What can be said on the command line, and the help that explains it.
+
+Values that need the library to be understood (methods, backends, domains) are passed on as they are; the library
+refuses them with its own message, which is the same in Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import Any, NoReturn
+
+EXIT_CODES = """\
+exit codes:
+  0    done; neurons that stay undecided are reported and never acted upon
+  1    done, but the independent checker rejected a verdict or an edit
+  2    bad input: one line on standard error says what and what to do
+  130  interrupted; what was decided is in the certificate
+"""
+
+NETWORK_HELP = "network: .onnx, .npz of milpcomp, or a checkpoint (.pt .pth .th .tar .safetensors)"
+CERTIFICATE_HELP = "folder or .json file that analyze or certify wrote"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and which reads -1e-3 as a number."""
+
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        # Before Python 3.14, argparse takes "-1" for a number but "-1e-3" for an unknown option.
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+
+    def error(self, message: str) -> NoReturn:
+        """Write one line to standard error and exit with code 2."""
+        print(f"milpcomp: error: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+class _Version(argparse.Action):
+    """Print the version and exit; it is looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"milpcomp {version('milpcomp')}")
+        parser.exit(0)
+
+
+def parser() -> Parser:
+    """Return the parser of all commands; the parsed options name theirs in `command`."""
+    main = Parser(
+        prog="milpcomp",
+        description="A trained rectifier network in; a smaller network that computes the same function out, with a "
+        "proof that can be checked.",
+        epilog=_example("analyze model.onnx --domain 0 1 --out report") + "\n" + EXIT_CODES,
+    )
+    main.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_analyze, _certify, _compress, _check, _export):
+        add(commands)
+    return main
+
+
+def _analyze(commands: Any) -> None:
+    command = _command(
+        commands,
+        "analyze",
+        "certify, compress, check, and write everything into one folder",
+        "The folder gets the certificate, the smaller network (.npz, .onnx, and .pt where it is a plain chain) with\n"
+        "its edits, report.md, a figure, and summary.json.",
+        "analyze model.onnx --domain 0 1 --out report",
+        "analyze acasxu.onnx --vnnlib prop_1.vnnlib --time-limit 60",
+        "analyze resnet.th --architecture models.resnet:resnet20 --input-shape 3,32,32 --around x.npy 0.01",
+    )
+    _network_options(command)
+    _domain_options(command)
+    _certify_options(command)
+    _compress_options(command)
+    _output_options(command, "folder for the results; one that exists is reused", progress=True)
+
+
+def _certify(commands: Any) -> None:
+    command = _command(
+        commands,
+        "certify",
+        "decide which neurons are stable on the whole domain, and write the certificate",
+        "",
+        "certify model.onnx --domain 0 1 --time-limit 600 --out report",
+    )
+    _network_options(command)
+    _domain_options(command)
+    _certify_options(command)
+    _output_options(command, "folder, or .json file, for the certificate", progress=True)
+
+
+def _compress(commands: Any) -> None:
+    command = _command(
+        commands,
+        "compress",
+        "remove, merge and fold what a certificate proves, and write the smaller network",
+        "",
+        "compress model.onnx report --out report",
+    )
+    _network_options(command)
+    command.add_argument("certificate", metavar="CERTIFICATE", help=CERTIFICATE_HELP)
+    _compress_options(command)
+    _output_options(command, "folder for the smaller network")
+
+
+def _check(commands: Any) -> None:
+    command = _command(
+        commands,
+        "check",
+        "prove a certificate again with separate code, and replay the edits of a compression",
+        "Verdicts that rest on a MIP solver's word are listed as not checkable.",
+        "check model.onnx report",
+        "check model.onnx report report",
+    )
+    _network_options(command)
+    command.add_argument("certificate", metavar="CERTIFICATE", help=CERTIFICATE_HELP)
+    command.add_argument("compression", metavar="COMPRESSION", nargs="?", help="folder that analyze or compress wrote")
+    _output_options(command)
+
+
+def _export(commands: Any) -> None:
+    command = _command(
+        commands,
+        "export",
+        "write a network in another format, or its exact MILP model over a domain",
+        "",
+        "export report/network.npz small.onnx",
+        "export model.onnx model.mps --domain 0 1",
+    )
+    _network_options(command)
+    command.add_argument("output", metavar="OUTPUT", help="file to write: .onnx, .pt, .npz, .mps or .lp")
+    _domain_options(command)
+    _output_options(command)
+
+
+def _command(commands: Any, name: str, what: str, details: str, *examples: str) -> Parser:
+    command: Parser = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.\n{details}".strip(),
+        epilog=_example(*examples) + "\n" + EXIT_CODES,
+    )
+    return command
+
+
+def _example(*lines: str) -> str:
+    return "example:\n" + "".join(f"  milpcomp {line}\n" for line in lines)
+
+
+def _network_options(command: Parser) -> None:
+    command.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    command.add_argument(
+        "--architecture", metavar="MODULE:FACTORY", help="for checkpoints that are not plain chains of dense layers"
+    )
+    command.add_argument(
+        "--input-shape", metavar="N,N,...", type=_shape, help="shape of one input, as in 3,32,32, with --architecture"
+    )
+
+
+def _domain_options(command: Parser) -> None:
+    group = command.add_argument_group("domain", "the inputs that every claim is about")
+    group.add_argument(
+        "--domain",
+        nargs=2,
+        type=float,
+        metavar=("LOWER", "UPPER"),
+        help="bounds of every input; with --around, the range it is cut to",
+    )
+    group.add_argument(
+        "--around", nargs=2, metavar=("FILE.npy", "RADIUS"), help="all inputs that differ from one by at most RADIUS"
+    )
+    group.add_argument("--vnnlib", metavar="FILE", help="the input box of a VNN-LIB property")
+    group.add_argument("--box", type=int, metavar="N", help="which box of a VNN-LIB file with several, from 1")
+
+
+def _certify_options(command: Parser) -> None:
+    group = command.add_argument_group("certification")
+    group.add_argument("--method", default="funnel", help="funnel (default), one-solve, per-layer or per-neuron")
+    group.add_argument("--backend", default="highs", help="MIP solver: highs (default), ortools or pyomo")
+    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="what is open by then stays undecided")
+    group.add_argument("--data", metavar="FILE.npy", help="inputs (N, ...) to try first as witnesses")
+    group.add_argument("--device", default="cpu", help="torch device of the witness search (default cpu)")
+    group.add_argument("--seed", type=int, default=0, help="seed of all random choices (default 0)")
+
+
+def _compress_options(command: Parser) -> None:
+    group = command.add_argument_group("compression")
+    group.add_argument(
+        "--trust-solver", action="store_true", help="act also on verdicts that rest on a MIP solver's word alone"
+    )
+    group.add_argument(
+        "--tolerance", type=_tolerance, default="rounding", metavar="EPS",
+        help="proved output deviation that edits may cause: rounding (default), 0, or a number",
+    )  # fmt: skip
+
+
+def _output_options(command: Parser, out: str = "", progress: bool = False) -> None:
+    group = command.add_argument_group("output")
+    if out:
+        group.add_argument("--out", default="report", metavar="PATH", help=f"{out} (default: report)")
+    group.add_argument("--json", action="store_true", help="write the result to standard output as JSON")
+    if progress:
+        group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape; write positive whole numbers, as in 3,32,32")
+    return shape
+
+
+def _tolerance(text: str) -> str | float:
+    if text == "rounding":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no tolerance; write rounding, 0, or a number") from None

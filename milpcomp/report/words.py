@@ -1,0 +1,137 @@
+"""Results in sentences: the same words on a terminal and in a report.
+
+"Proved" is said of what a proof covers, "measured" of what was only seen on inputs, and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from milpcomp.checker.result import Checked, CheckedCompression, Finding
+from milpcomp.cost import cost
+from milpcomp.domain import Box
+from milpcomp.network import Network
+from milpcomp.report.tables import count
+from milpcomp.stability.report import Report
+from milpcomp.stability.verdict import Phase, Proof
+
+if TYPE_CHECKING:
+    from milpcomp.compression import Compression
+
+
+def network_line(network: Network) -> str:
+    """Return the network's size in words."""
+    layers, total = len(network.rectifiers), cost(network)
+    return (
+        f"{shape_text(network.input_shape)} -> {shape_text(network.output_shape)}, {_many(total.neurons, 'neuron')} in "
+        f"{_many(layers, 'hidden layer')}, {_many(total.parameters, 'parameter')}"
+    )
+
+
+def domain_line(domain: Box) -> str:
+    """Return the domain in words: an interval where all inputs share one, else the extremes."""
+    n = domain.lower.size
+    if not n:
+        return "the network takes no inputs"
+    least, greatest = float(domain.lower.min()), float(domain.upper.max())
+    if (domain.lower == least).all() and (domain.upper == greatest).all():
+        return f"all inputs in [{least:g}, {greatest:g}]^{n}"
+    widths = domain.upper - domain.lower
+    return (
+        f"a box of {_many(n, 'input')} within [{least:g}, {greatest:g}], "
+        f"widths {float(widths.min()):g} to {float(widths.max()):g}"
+    )
+
+
+def ended_line(report: Report) -> str:
+    """Return in words how a run ended, empty where it decided everything."""
+    undecided = report.counts()[Phase.UNDECIDED.value]
+    why = {"complete": "", "time limit": "the time limit was reached", "interrupted": "the run was interrupted"}
+    parts = [why.get(report.ended, report.ended), f"{_many(undecided, 'neuron')} undecided" if undecided else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def proof_line(report: Report) -> str:
+    """Return how many verdicts rest on which kind of proof."""
+    words = {
+        Proof.CERTIFIED: "certified by bounds",
+        Proof.WITNESSED: "by two witnesses each",
+        Proof.SOLVER: "on a MIP solver's word alone",
+    }
+    counts = {text: sum(v.proof is proof for v in report.verdicts) for proof, text in words.items()}
+    return ", ".join(f"{count(n)} {text}" for text, n in counts.items() if n)
+
+
+def deviation_line(compression: Compression) -> str:
+    """Return what is known of the difference between the two networks' outputs."""
+    bound = compression.deviation_bound
+    if bound == 0:
+        proved = "proved: equal outputs on the whole domain"
+    elif math.isfinite(bound):
+        proved = f"proved: outputs differ by at most {bound:.2g} anywhere in the domain"
+    else:
+        proved = "NOT proved: there is no finite bound on how much outputs differ"
+    if any(verdict.proof is Proof.SOLVER for edit in compression.edits for verdict in edit.verdicts):
+        proved = proved.replace("proved:", "if the MIP solver was right:")
+    inputs = _many(compression.samples, "input")
+    return f"{proved}; measured in float32: {compression.measured_gap:.2g} on {inputs}"
+
+
+def checked_line(checked: Checked) -> str:
+    """Return the checker's findings on verdicts in words."""
+    words = {
+        Finding.ACCEPTED: "accepted",
+        Finding.REJECTED: "REJECTED",
+        Finding.NOT_CHECKABLE: "not checkable, on a solver's word",
+        Finding.NO_CLAIM: "undecided",
+    }
+    return _findings("verdict", checked.counts(), words, len(checked.problems))
+
+
+def checked_compression_line(checked: CheckedCompression) -> str:
+    """Return the checker's findings on a compression in words."""
+    words = {
+        Finding.ACCEPTED: "accepted",
+        Finding.REJECTED: "REJECTED",
+        Finding.NOT_CHECKABLE: "accepted on a solver's word",
+    }
+    findings = _findings("edit", checked.counts(), words, len(checked.problems))
+    bound = checked.deviation_bound
+    return findings + (
+        "; equal outputs, by the checker's own proof"
+        if bound == 0
+        else f"; outputs differ by at most {bound:.2g}, by the checker's own bound"
+        if math.isfinite(bound)
+        else "; NOT proved: the checker finds no finite bound on how much outputs differ"
+    )
+
+
+def rejections(checked: Checked | CheckedCompression) -> list[str]:
+    """Return everything that the checker rejected, and why; for a compression, of its report too."""
+    found = list(checked.problems)
+    if isinstance(checked, CheckedCompression):
+        found += [f"{entry.kind} of {', '.join(entry.layers)}: {entry.reason}" for entry in checked.rejections]
+        return rejections(checked.report) + [text for text in found if text not in checked.report.problems]
+    return found + [f"{e.layer} {e.unit} {e.phase.replace('_', ' ')}: {e.reason}" for e in checked.rejections]
+
+
+def _findings(what: str, counts: Mapping[str, int], words: Mapping[Finding, str], problems: int) -> str:
+    found = [f"{_many(counts[kind.value], what)} {text}" for kind, text in words.items() if counts[kind.value]]
+    found += [f"REJECTED for {_many(problems, 'problem')}"] if problems else []
+    return ", ".join(found) or f"no {what}s"
+
+
+def seconds_line(seconds: Mapping[str, float]) -> str:
+    """Return where the time went."""
+    return ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as in 3x32x32; a scalar is 1."""
+    return "x".join(str(n) for n in shape) or "1"
+
+
+def _many(n: int, what: str) -> str:
+    return f"{count(n)} {what}{'' if n == 1 else 's'}"
