@@ -21,7 +21,7 @@ from milpcomp.compression.deviation import deviation, ranges
 from milpcomp.compression.edits import Collapse, Edit, Remove, by_layer
 from milpcomp.compression.evidence import Evidence, evidence
 from milpcomp.compression.liveness import liveness
-from milpcomp.compression.propose import Site, constants, dependents, folds, halves, parallels
+from milpcomp.compression.propose import Site, constants, dependents, folds, parallels, smaller
 from milpcomp.compression.result import Compression, Skipped, Tolerance
 from milpcomp.compression.rewrite import prepare, replay
 from milpcomp.compression.samples import float32_gap, samples
@@ -160,7 +160,7 @@ class _Plan:
             self.edits.append(edit)
             self.deviation = found
             return trials
-        parts = halves(edit) if trials > 0 else []
+        parts = smaller(edit) if trials > 0 else []
         if not parts:
             self._skip(edit, f"the proved deviation would be {worst:.2g}, more than {self.limit:.2g}")
         trials -= len(parts)

@@ -12,13 +12,13 @@ that no constant is left over (DESIGN: the rank of [W | b] instead of W).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from milpcomp.compression.absorb import obstacle
 from milpcomp.compression.dependence import dependent_rows, parallel_rows
-from milpcomp.compression.edits import Edit, Fix, Fold, Join, Merge
+from milpcomp.compression.edits import Collapse, Edit, Fix, Fold, Join, Merge
 from milpcomp.compression.evidence import Evidence
 from milpcomp.compression.liveness import Liveness, liveness
 from milpcomp.compression.rewrite import fusible
@@ -134,9 +134,11 @@ def folds(site: Site) -> Iterator[Edit]:
         yield Fold(site.layer, chosen, slopes, _pays(site), site.proved.of(chosen))
 
 
-def halves(edit: Edit) -> list[Edit]:
-    """Return an edit as two of half its channels each, or nothing if it cannot be divided."""
-    if isinstance(edit, Fold) or not hasattr(edit, "channels") or len(edit.channels) < 2:
+def smaller(edit: Edit) -> list[Edit]:
+    """Return what to try in place of an edit: halves of its channels, a fold that does not fuse, or nothing."""
+    if isinstance(edit, Fold):
+        return [replace(edit, fuse=False)] if edit.fuse else []
+    if isinstance(edit, Collapse) or len(edit.channels) < 2:
         return []
     middle = len(edit.channels) // 2
     return [_part(edit, slice(0, middle)), _part(edit, slice(middle, None))]
