@@ -166,7 +166,7 @@ def test_target_rows_are_pre_activations() -> None:
     x = np.random.default_rng(13).uniform(-1, 1, size=network.input_shape)
     units = np.arange(network.width("relu3"))
     rows = encoding.pre_activation_rows("relu3", units)
-    true = network.pre_activations(x[None])["relu3"][0] / encoding.row_scale("relu3")
+    true = network.pre_activations(x[None])["relu3"][0] / rows.scale
     np.testing.assert_allclose(rows.matrix @ encoding.complete(x) + rows.constant, true, rtol=1e-9, atol=1e-12)
     with pytest.raises(SolverError, match="encode without `upto`"):
         encoding.output(encoding.complete(x))
@@ -293,3 +293,9 @@ def test_margin_covers_dropped_coefficients() -> None:
     )
     gap = margins(encoded(tiny))["3"][0] - margins(encoded(plain))["3"][0]
     assert gap == pytest.approx(2 * 8e-10 * 0.5, rel=1e-3)
+
+
+def test_fixed_columns_have_no_error() -> None:
+    """A neuron that bounds prove inactive hands nothing on, however large its negative range."""
+    network = chain((1,), Dense([[1.0], [1e6]], [0.0, -2e6]), Rectifier(), Dense([[1.0, 5.0]], [-0.5]), Rectifier())
+    assert margins(encoded(network))["3"][0] < 2e-5

@@ -40,6 +40,9 @@ from milpcomp.network.layers import IntArray
 NATURAL_RANGE = 16.0
 """Inputs with ``|x| <= NATURAL_RANGE`` and a range of 0, or at least 1 / NATURAL_RANGE, keep their own units."""
 
+LEAST_SCALE = 2.0**-20
+"""A row is divided by at least this times its largest coefficient: where large terms cancel, scaling has to end."""
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -74,10 +77,11 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Affine functions of the columns: ``matrix @ columns + constant``."""
+    """Affine functions of the columns: ``scale * (matrix @ columns + constant)``, with a scale for each row."""
 
     matrix: sp.csr_array
     constant: FloatArray
+    scale: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +121,17 @@ class Encoding:
         """
         return _rows(form, self.blocks, self.shift, self.scale, len(self.milp.cost), absolute)
 
-    def row_scale(self, layer: str) -> FloatArray:
-        """Return the power of two by which each unit of `layer` is divided, encoded or not."""
-        return row_scales(*pre_activation_bounds(self.network, self.bounds, layer))
-
     def pre_activation_rows(self, layer: str, units: IntArray) -> Rows:
-        """Return the *scaled* pre-activations of `units` of `layer` as functions of the columns below the layer."""
-        rows, scale = self.rows(self.forms.forms[layer].take(units)), self.row_scale(layer)[units]
-        return Rows(sp.csr_array(sp.diags_array(1 / scale) @ rows.matrix), rows.constant / scale)
+        """Return the scaled pre-activations of `units` of `layer` as functions of the columns below the layer.
+
+        Raises
+        ------
+        SolverError
+            If one of them has no finite proved bounds.
+        """
+        low, high = (bound[units] for bound in pre_activation_bounds(self.network, self.bounds, layer))
+        _check_finite(layer, units, low, high)
+        return _scaled(self.rows(self.forms.forms[layer].take(units)), low, high)
 
     def neuron(self, layer: str, unit: int, sign: int) -> Milp:
         """Return the problem of minimising ``-sign * pre-activation``, scaled, of one neuron."""
@@ -205,12 +212,12 @@ def _add_layer(builder: Builder, network: Network, bounds: Bounds, layer: str, u
     """Add neurons with pre-activations `below`: the columns h, hbar and z, and their rows."""
     low, high = (bound[units] for bound in pre_activation_bounds(network, bounds, layer))
     _check_finite(layer, units, low, high)
-    scale = row_scales(low, high)
-    low, high = low / scale, high / scale
+    rows = _scaled(below, low, high)
+    low, high = low / rows.scale, high / rows.scale
     h = builder.add_columns(_names("h", layer, units), np.maximum(low, 0.0), np.maximum(high, 0.0))
     hbar = builder.add_columns(_names("hbar", layer, units), np.maximum(-high, 0.0), np.maximum(-low, 0.0))
-    affine = [entries(sp.diags_array(1 / scale) @ below.matrix), diagonal(h, -1.0), diagonal(hbar, 1.0)]
-    builder.add_rows(affine, -below.constant / scale, -below.constant / scale)  # W y - h + hbar = -b
+    affine = [entries(rows.matrix), diagonal(h, -1.0), diagonal(hbar, 1.0)]
+    builder.add_rows(affine, -rows.constant, -rows.constant)  # W y - h + hbar = -b
     unstable = np.flatnonzero((low < 0) & (high > 0))
     zeros, free = np.zeros(len(unstable)), np.full(len(unstable), -np.inf)
     z, h_row, hbar_row = (np.full(len(units), -1) for _ in range(3))
@@ -221,7 +228,7 @@ def _add_layer(builder: Builder, network: Network, bounds: Bounds, layer: str, u
     rectifier = network[layer].layer
     assert isinstance(rectifier, Rectifier)
     positive, negative = (slope[units] for slope in rectifier.slopes(network.shape(layer)))
-    return Block(units, h, hbar, z, h_row, hbar_row, scale, positive, negative)
+    return Block(units, h, hbar, z, h_row, hbar_row, rows.scale, positive, negative)
 
 
 def _names(kind: str, layer: str, units: IntArray) -> Iterable[str]:
@@ -234,9 +241,11 @@ def pre_activation_bounds(network: Network, bounds: Bounds, layer: str) -> tuple
     return interval.lower.reshape(-1), interval.upper.reshape(-1)
 
 
-def row_scales(lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """Return for each neuron the power of two just above the largest magnitude of its bounds."""
-    return powers_of_two(np.maximum(np.abs(lower), np.abs(upper)))
+def _scaled(rows: Rows, lower: FloatArray, upper: FloatArray) -> Rows:
+    """Return rows divided by powers of two: ranges of order one, but no coefficient above 1 / LEAST_SCALE."""
+    largest = LEAST_SCALE * abs(rows.matrix).max(axis=1).toarray().reshape(-1) if rows.matrix.shape[1] else 0.0
+    scale = powers_of_two(np.maximum(np.maximum(np.abs(lower), np.abs(upper)), largest))
+    return Rows(sp.csr_array(sp.diags_array(1 / scale) @ rows.matrix), rows.constant / scale, scale)
 
 
 def powers_of_two(magnitude: FloatArray) -> FloatArray:
@@ -274,7 +283,7 @@ def _rows(
             block = blocks[name]
             matrix = matrix + _spread(part, block.h, sign(block.positive * block.scale), columns)
             matrix = matrix + _spread(part, block.hbar, sign(-block.negative * block.scale), columns)
-    return Rows(matrix, constant)
+    return Rows(matrix, constant, np.ones(len(constant)))
 
 
 def _spread(part: sp.csr_array, targets: IntArray, factors: FloatArray, columns: int) -> sp.csr_array:

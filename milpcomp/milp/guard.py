@@ -86,12 +86,11 @@ def guarded_solve(
 def _believed(outcome: Outcome, milp: Milp, options: SolveOptions, known: float) -> Outcome:
     status, bound = Status(outcome.status), float(outcome.dual_bound)
     solution = _vector(outcome.solution, milp)
-    if options.cutoff is not None:
-        bound = min(bound, options.cutoff)  # beyond the cutoff nothing was looked at
-    if status in PROVING and bound > -np.inf:
+    if status in PROVING:
         reason = _contradiction(status, bound, milp, options, solution, known)
         if reason:
             return Outcome(Status.UNKNOWN, solution=solution, message=f"{reason} ({outcome.message})")
+        bound = min(bound, np.inf if options.cutoff is None else options.cutoff)  # beyond it nothing was looked at
     elif not (status in STOPPED and np.isfinite(bound)):
         bound = -np.inf
     return Outcome(status, bound, solution, outcome.message)
@@ -107,7 +106,10 @@ def _contradiction(
     status: Status, bound: float, milp: Milp, options: SolveOptions, solution: FloatArray | None, known: float
 ) -> str:
     """Say why a proving status with this bound cannot be believed; an empty text if nothing speaks against it."""
-    if bound > known + KNOWN_SLACK * max(1.0, abs(known)):
+    if not np.isfinite(bound):
+        return f"the solver's bound is {bound}"
+    proved = bound if options.cutoff is None else min(bound, options.cutoff)
+    if proved > known + KNOWN_SLACK * max(1.0, abs(known)):
         return f"the solver's bound {bound} exceeds the objective {known} of a known point"
     if status is Status.CUTOFF:
         return "the solver was stopped by a cutoff that it was not given" if options.cutoff is None else ""

@@ -13,6 +13,7 @@ only if the solver proves its (scaled) pre-activation to stay away from zero by 
                + rounding of the canonical form                gamma * (sum of |coefficient| |v| + |b|)
     error(x)  =  TOLERANCE                                     inputs
     error(h)  =  error(hbar)  =  error(g) + TOLERANCE * (1 + H + Hbar)
+    error     =  0                                             of columns that bounds fix to one value
     margin    =  SAFETY * error(g) + DUAL_TOLERANCE * sum of the ranges of all columns
 
 layer by layer in scaled units, in which |v| is O(1). It is a worst case over all paths, so it grows with depth and with
@@ -50,14 +51,16 @@ def margins(encoding: Encoding) -> dict[str, FloatArray]:
     milp, network = encoding.milp, encoding.network
     absolute, gamma = canonical(network, encoding.upto, absolute=True), rounding(network)
     reach = np.maximum(np.abs(milp.lower), np.abs(milp.upper))
-    errors = np.full(len(milp.cost), TOLERANCE)
+    free = milp.lower < milp.upper
+    errors = np.where(free, TOLERANCE, 0.0)
     found = {}
     for layer in encoding.forms.forms:
         own = _row_errors(encoding, absolute, gamma, layer, reach, errors)
         block = encoding.blocks.get(layer)
         if block is not None:
             leak = TOLERANCE * (1 + reach[block.h] + reach[block.hbar])
-            errors[block.h] = errors[block.hbar] = own[block.units] + leak
+            for columns in (block.h, block.hbar):
+                errors[columns] = np.where(free[columns], own[block.units] + leak, 0.0)
         found[layer] = SAFETY * own + DUAL_TOLERANCE * float((milp.upper - milp.lower).sum())
     return found
 
@@ -75,4 +78,4 @@ def _row_errors(
     operations = int(np.diff(rows.matrix.indptr).max(initial=0)) + 8
     rounded = (gamma + operations * UNIT_ROUNDOFF) * (products.matrix @ reach + products.constant)
     own = TOLERANCE * np.maximum(1.0, np.abs(rows.constant))
-    return own + size @ errors + dropped @ reach + rounded / encoding.row_scale(layer)
+    return own + size @ errors + dropped @ reach + rounded / rows.scale

@@ -64,12 +64,12 @@ class OrtoolsBackend:
     """
 
     name = "ortools"
+    process: subprocess.Popen[bytes] | None = None
 
     def __init__(self, engine: str = "gscip") -> None:
         choice = engine.lower().replace("_", "-")
         if choice != "gscip":
             raise SettingsError(f"the engine {engine!r} cannot be used: {REFUSED.get(choice, 'choose gscip')}")
-        self._running: subprocess.Popen[bytes] | None = None
 
     @property
     def version(self) -> str:
@@ -106,20 +106,20 @@ class OrtoolsBackend:
 
     def close(self) -> None:
         """Stop the process; the next solve starts another one."""
-        worker, self._running = self._running, None
+        worker, self.process = self.process, None
         if worker is not None:
             worker.kill()
             worker.communicate()
 
     def _worker(self) -> subprocess.Popen[bytes]:
-        if self._running is not None and self._running.poll() is not None:
+        if self.process is not None and self.process.poll() is not None:
             self.close()
-        if self._running is None:
+        if self.process is None:
             assert self.version
-            self._running = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
-        return self._running
+        return self.process
 
     def __del__(self) -> None:
         self.close()

@@ -21,6 +21,7 @@ import numpy as np
 
 from milpcomp.domain import FloatArray
 from milpcomp.errors import SolverError
+from milpcomp.milp.highs_backend import load_highspy
 from milpcomp.milp.problem import Milp, Observer, Outcome, SolveOptions, Status
 
 if TYPE_CHECKING:
@@ -102,11 +103,11 @@ class PyomoBackend:
     def solve(self, milp: Milp, options: SolveOptions, on_solution: Observer | None = None) -> Outcome:
         """Solve with the named solver; see `Backend`. `on_solution`, `stop_at` and `start` are not used."""
         limited = milp if options.cutoff is None else milp.below(options.cutoff)
-        model, solver = to_pyomo(limited), self._factory()
-        if self.solver == "highs":
-            solver.options.update({"threads": options.threads, "random_seed": options.seed})
-        arguments = {"timelimit": options.time_limit_s} if math.isfinite(options.time_limit_s) else {}
-        results = solver.solve(model, load_solutions=False, **arguments)
+        model = to_pyomo(limited)
+        results = self._results(model, options)
+        if self.solver == "highs" and str(results.solver.termination_condition) == "unknown":
+            load_highspy().Highs.resetGlobalScheduler(True)  # see `milpcomp.milp.highs_backend`
+            results = self._results(model, options)
         condition = str(results.solver.termination_condition)
         status, solution = _status(condition, options), None
         if len(results.solution):
@@ -117,6 +118,14 @@ class PyomoBackend:
         bound = options.cutoff if status is Status.CUTOFF else results.problem.lower_bound
         number = float(bound) if isinstance(bound, int | float) else -math.inf
         return Outcome(status, number, solution, f"Pyomo with {self.solver}: {condition}")
+
+    def _results(self, model: ConcreteModel, options: SolveOptions) -> Any:
+        solver = self._factory()
+        if self.solver == "highs":
+            solver.options.update({"threads": options.threads, "random_seed": options.seed})
+            solver.options.update({"mip_rel_gap": 0.0, "mip_abs_gap": 0.0})
+        arguments = {"timelimit": options.time_limit_s} if math.isfinite(options.time_limit_s) else {}
+        return solver.solve(model, load_solutions=False, **arguments)
 
     def _factory(self) -> Any:
         pyo = _load()

@@ -51,9 +51,9 @@ def settle(ledger: Ledger, backend: Backend, pairs: list[Pair], neuron_time_limi
         return
     try:
         encoding = encode(ledger.network, ledger.bounds, ledger.domain, upto=pairs[0][0])
+        target = _Target(ledger, backend, encoding, margins(encoding), neuron_time_limit_s)
     except SolverError:
-        return  # no finite big-M: these neurons stay undecided
-    target = _Target(ledger, backend, encoding, margins(encoding), neuron_time_limit_s)
+        return  # no finite bounds: these neurons stay undecided
     for pair in sorted(pairs, key=lambda pair: _bound(ledger, pair)):
         if ledger.seconds_left() == 0:
             return
