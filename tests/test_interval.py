@@ -25,7 +25,7 @@ def encloses(interval: Interval, exact: list[Fraction]) -> bool:
 
 
 @given(cases())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_every_value_is_enclosed(case: Case) -> None:
     """At points of the box, the exact value of every node lies between its bounds; no bound is NaN."""
     network, lower, upper, rng = case
@@ -37,7 +37,7 @@ def test_every_value_is_enclosed(case: Case) -> None:
 
 
 @given(cases())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_points_are_enclosed(case: Case) -> None:
     """A point is a box: the exact values at the point lie between its bounds."""
     network, lower, upper, rng = case

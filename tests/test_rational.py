@@ -56,7 +56,7 @@ def test_row_minimum_is_the_least_corner(seed: int, width: int) -> None:
 
 
 @given(cases())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_pre_activations_are_exact(case: tuple[Network, np.ndarray, np.ndarray, np.random.Generator]) -> None:
     """Integer arithmetic over the graph gives the very fractions that naive evaluation gives."""
     network, lower, upper, rng = case

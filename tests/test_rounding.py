@@ -6,11 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from milpcomp.bounds.rounding import MAX_TERMS, UNDERFLOW, UNIT, above, below, gamma
+from milpcomp.bounds.tighten import interval_bounds
+from milpcomp.domain import Box
+from milpcomp.errors import MilpcompError
 from tests.exact import HUGE, awkward_array
+from tests.nets import diamond
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from(["pairwise", "blas", "backward"]))
@@ -48,6 +53,18 @@ def test_no_error_changes_nothing() -> None:
     assert below(value, error)[:2].tolist() == [0.0, 1.0]
     assert below(value, error)[2] == np.nextafter(-2.5, -np.inf)
     assert above(value, error).tolist() == [0.0, 1.0, np.nextafter(-1.5, np.inf)]
+
+
+def test_flushing_tiny_numbers_is_refused() -> None:
+    """Where a library made the thread flush tiny numbers to zero, nothing is proved: an error says what to do."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor has no flush-to-zero mode")
+    try:
+        with pytest.raises(MilpcompError, match="flush-to-zero"):
+            interval_bounds(diamond(), Box(0.0, 1.0))
+    finally:
+        torch.set_flush_denormal(False)
+    assert interval_bounds(diamond(), Box(0.0, 1.0)).values["0"].upper[1] < 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -53,7 +53,7 @@ def stable(network: Network, bounds: Bounds) -> int:
 
 
 @given(cases())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_tightened_bounds_enclose_exact_values(case: Case) -> None:
     """At points of the box every exact value of every node lies within the tightened bounds."""
     network, low, high, rng = case
@@ -74,7 +74,7 @@ def test_tightened_bounds_enclose_exact_values(case: Case) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_each_stage_only_tightens(seed: int, inputs: int) -> None:
     """Sweeps with default slopes, with optimised ones, and a further sweep never loosen a bound or lose a verdict."""
     network, domain = planted(np.random.default_rng(seed), inputs)
@@ -200,6 +200,20 @@ def test_rectified_input_is_its_own_bound() -> None:
     name, lower, upper = heard[0]
     assert (name, lower.tolist(), upper.tolist()) == ("0", [-1.0, 0.5], [1.0, 2.0])
     assert after.values["0"].lower.tolist() == [0.0, 0.5]
+
+
+def test_layers_without_neurons_are_bounded() -> None:
+    """A layer of width zero has empty bounds, and what follows it is its bias."""
+    network = chain((3,), Dense(np.zeros((0, 3))), Rectifier(), Dense(np.zeros((2, 0)), [0.5, -0.5]), Rectifier())
+    domain = Box(-1.0, 1.0)
+    bounds = tighten(network, domain, interval_bounds(network, domain))
+    assert bounds.values["1"].lower.shape == (0,)
+    assert bounds.values["2"].lower.tolist() == bounds.values["2"].upper.tolist() == [0.5, -0.5]
+    np.testing.assert_allclose(
+        linear_bounds(network, bounds.values, "3", "lower", [0, 1], {"1": np.zeros((1, 0), dtype=np.uint8)}),
+        [0.5, -0.5],
+        rtol=1e-12,
+    )
 
 
 def test_bounds_of_another_domain_are_refused() -> None:

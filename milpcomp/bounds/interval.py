@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milpcomp.bounds.rational import round_down, round_up, row_minimum
-from milpcomp.bounds.rounding import UNDERFLOW, above, below, gamma
+from milpcomp.bounds.rounding import UNDERFLOW, above, below, gamma, require_gradual_underflow
 from milpcomp.network import INPUT, Affine, Concat, Layer, Network, Rectifier
 from milpcomp.network.index_maps import IndexMap
 from milpcomp.network.layers import FloatArray
@@ -62,7 +62,13 @@ def propagate(network: Network, lower: FloatArray, upper: FloatArray) -> dict[st
     -------
     dict from node name to Interval of shape (N, *shape)
         Enclosing the values in real arithmetic of the stored network, for every input of the box.
+
+    Raises
+    ------
+    MilpcompError
+        If the floating-point mode does not allow any proof.
     """
+    require_gradual_underflow()
     point = lower is upper or np.array_equal(lower, upper)
     values = {INPUT: Interval(lower, lower if point else upper)}
     for node in network.nodes:

@@ -17,14 +17,17 @@ is more than 2^70 such losses, and is itself a normal number, so that no allowan
 
 Overflow and NaN mean that nothing is known: a lower bound becomes -inf, an upper bound +inf. Never NaN.
 
-**Trusts**: float64 arithmetic that follows IEEE 754 in rounding to nearest, with gradual underflow (numpy's default),
-and a BLAS that sums products (no Strassen-like recombination).
+**Trusts**: float64 arithmetic that follows IEEE 754 in rounding to nearest, and a BLAS that sums products (no
+Strassen-like recombination). That underflow is gradual is looked at (`require_gradual_underflow`), as some libraries
+switch it off for the whole thread.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from milpcomp.errors import MilpcompError
 
 FloatArray = NDArray[np.float64]
 
@@ -38,6 +41,16 @@ UNDERFLOW = 2.0**-1000
 """More than all underflowing products of one sum can lose."""
 
 MAX_TERMS = 2**30
+
+
+def require_gradual_underflow() -> None:
+    """Raise `MilpcompError` where tiny numbers are replaced by zero: then no error bound holds."""
+    tiny = np.full(8, 2.0**-1074)
+    if not ((tiny + tiny > tiny).all() and (tiny * 1.0 > 0).all() and np.ones(8) @ tiny > 0):
+        raise MilpcompError(
+            "this thread replaces tiny numbers by zero (flush-to-zero mode), so no bound can be proved; "
+            "switch it off, for example with torch.set_flush_denormal(False)"
+        )
 
 
 def gamma(terms: int) -> float:

@@ -25,6 +25,7 @@ from milpcomp.bounds.interval import Interval, step
 from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.optimise import optimise
 from milpcomp.bounds.relaxation import Alphas
+from milpcomp.bounds.rounding import require_gradual_underflow
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.network import INPUT, Affine, Network, Node, Rectifier, Scale
 from milpcomp.network.index_maps import IndexMap
@@ -78,6 +79,7 @@ class Sweep:
         deadline: float,
         number: int,
     ) -> None:
+        require_gradual_underflow()
         self.network, self.known, self.targets = network, known, targets
         self.steps, self.deadline, self.number = steps, deadline, number
         self.values: dict[str, Interval] = {INPUT: known[INPUT]}
