@@ -17,12 +17,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from milpcomp.checker.claims import ACTIVE, INACTIVE, Unreadable, attribute, is_integer, shown
 from milpcomp.checker.document import Model, Rectifier
+from milpcomp.checker.hints import Carrier, Combination, Facts
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
-from milpcomp.checker.relation import Carrier, Facts
 from milpcomp.checker.result import Checked, EditEntry, Finding
 
 KINDS = ("Remove", "Fix", "Join", "Merge", "Fold", "Collapse")
@@ -32,14 +33,14 @@ KINDS = ("Remove", "Fix", "Join", "Merge", "Fold", "Collapse")
 class Edit:
     """An edit, read: for `layers` (one, except for Collapse), the units it changes and those it leans on.
 
-    `joins` holds for Join which units equal which factor times which unit.
+    `combination` holds for Join and Merge which units are said to be what of which others.
     """
 
     kind: str
     layers: tuple[str, ...]
     channels: tuple[int, ...]
     units: Mapping[str, IntArray]
-    joins: tuple[IntArray, IntArray, FloatArray] | None = None
+    combination: Combination | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +101,23 @@ def read_edit(record: Any, model: Model) -> Edit:
         return Edit(kind, layers, (), {layer: np.arange(len(_rectifier(model, layer).positive)) for layer in layers})
     step = _rectifier(model, attribute(record, "layer"))
     channels = _channels(attribute(record, "channels"), step)
-    if kind == "Join":
-        base, factors = _channels(attribute(record, "base"), step), attribute(record, "factors")
-        numbers = np.array([float(factor) for factor in factors])
-        if not len(base) == len(numbers) == len(channels) or not (np.isfinite(numbers) & (numbers > 0)).all():
-            raise Unreadable("its channels, bases and factors do not go together")
-        width = prod(step.shape[1:])
-        joins = (_units(channels, step), _units(base, step), np.repeat(numbers, width))
-        return Edit(kind, (step.name,), channels, {step.name: joins[0]}, joins)
     units = _units(channels, step)
-    if kind == "Merge":
-        units = np.union1d(units, _units(_channels(attribute(record, "base"), step), step))
-    return Edit(kind, (step.name,), channels, {step.name: units})
+    if kind not in ("Join", "Merge"):
+        return Edit(kind, (step.name,), channels, {step.name: units})
+    base = _channels(attribute(record, "base"), step)
+    if kind == "Join":
+        matrix, shift = _joining(attribute(record, "factors"), len(base)), np.zeros(len(channels))
+    else:
+        matrix, shift = (np.array(attribute(record, name), dtype=np.float64) for name in ("matrix", "shift"))
+    fits = matrix.shape == (len(channels), len(base)) and shift.shape == (len(channels),)
+    if not fits or not np.isfinite(matrix).all() or not np.isfinite(shift).all():
+        raise Unreadable("its channels, bases and numbers do not go together")
+    width = prod(step.shape[1:])
+    everywhere = sp.csr_array(sp.kron(sp.csr_array(matrix), sp.eye_array(width), format="csr"))
+    bases = _units(base, step)
+    said = Combination(units, bases, everywhere, np.repeat(shift, width), kind == "Join")
+    leans = np.union1d(units, bases) if kind == "Merge" else units
+    return Edit(kind, (step.name,), channels, {step.name: leans}, said)
 
 
 def judge_edit(edit: Edit, proved: Mapping[str, Proved]) -> EditEntry:
@@ -142,14 +148,14 @@ def facts_of(model: Model, edits: Sequence[Edit], proved: Mapping[str, Proved]) 
     found = {}
     for step in model.rectifiers:
         named = {kind: np.zeros(len(step.positive), dtype=bool) for kind in KINDS}
-        joins = []
+        said = []
         for edit in edits:
             if step.name in edit.units:
                 named[edit.kind][edit.units[step.name]] = True
-                joins += [edit.joins] if edit.joins is not None else []
+                said += [edit.combination] if edit.combination is not None else []
         linear = named["Remove"] | named["Merge"] | named["Fold"] | named["Collapse"] | named["Fix"]
         fixed = named["Remove"] | named["Fix"] | named["Collapse"]
-        found[step.name] = Facts(np.where(linear, proved[step.name].slopes, np.nan), fixed, joins)
+        found[step.name] = Facts(np.where(linear, proved[step.name].slopes, np.nan), fixed, said)
     return found
 
 
@@ -177,6 +183,11 @@ def read_carriers(origin: Any, model: Model, final: Model) -> dict[str, list[Car
         elements = np.add.outer(kept * width, np.arange(width)).ravel()
         found.setdefault(source, []).append(Carrier(name, elements))
     return found
+
+
+def _joining(factors: Any, count: int) -> FloatArray:
+    """Return the matrix of a Join, whose channels have one base each, in order."""
+    return np.diag(np.array([float(factor) for factor in factors])) if count else np.zeros((0, 0))
 
 
 def _rectifier(model: Model, name: Any) -> Rectifier:

@@ -1,85 +1,55 @@
 """How the values of a compressed network relate to those of the original one: a walk over the original network.
 
-Every value of the original network is written as an expression in values of the final one, with an error bound
-(`milpcomp.checker.expressions`). Inputs are equal. From there on, in topological order:
+Every value of the original network is written as an expression (`milpcomp.checker.expressions`) with an error bound.
+Inputs are equal. From there on, in topological order:
 
     linear step      the expression is pushed through:  A (S y + t + e) + b
-    rectifier step   unit by unit, whichever applies:
-        carried      the final network rectifies the same pre-activation, up to d, with the same slopes:
-                     its output there, up to max |slope| * d
+    rectifier step   unit by unit, whichever applies, the later the better:
+        itself       nothing is known: a variable with the bounds that are proved for it
         linear       the unit is proved stable, or its slopes are equal: slope * pre-activation
         constant     its pre-activation is a constant, or its output's own bounds say how far from one
+        carried      the final network rectifies the same pre-activation, up to d, with the same slopes:
+                     its output there, up to max |slope| * d
         joined       its pre-activation is factor > 0 times that of another unit of equal slopes, up to d:
                      factor * that unit's output, up to max |slope| * d
-        otherwise    nothing is known: error infinite, which harms only if somebody reads the unit
+        merged       it is linear, and exactly a combination of other linear units: that of their outputs
     then, wherever a final step claims to carry elements of the value, the expression is compared with that step's own
-    definition, and the elements become that step's, up to the difference
+    definition, and the elements become that step's, up to the difference; what is left over and more than a copy is
+    kept as a variable that means the expression, and only written out where that helps (`milpcomp.checker.vocabulary`)
 
 Which step claims to carry what, and which edit says what of a unit, are hints: they decide what is tried, and a wrong
-one makes the difference large. A difference is bounded over the domain as it stands, and again with final steps
-replaced by their definitions (stable rectifiers by lines), one after the other from the output on; the least counts.
+one makes the difference large. Everything that enters is true of both networks, for every input of the domain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from milpcomp.checker.arithmetic import down, up
 from milpcomp.checker.document import INPUT, Linear, Model, Rectifier
 from milpcomp.checker.expressions import (
-    SLACK,
-    UNDERFLOW,
     Expression,
-    Long,
-    Vector,
-    bound,
-    combined,
+    Variable,
     constants,
+    copies,
     difference,
     image,
-    is_zero,
-    rounded_up,
+    scaled,
     scatter,
     stack,
-    substitute,
+    terms,
     variable,
 )
+from milpcomp.checker.hints import Carrier, Combination, Facts
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
+from milpcomp.checker.rounding import SLACK, Long, Vector, combined, rounded_up, times
 from milpcomp.checker.sweep import prove_bounds
+from milpcomp.checker.vocabulary import Meaning, Vocabulary
 
-SUBSTITUTIONS = 6
-"""How many steps of the final network one difference is taken through, at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Carrier:
-    """Step `name` of the final network claims to carry, in order, the elements `elements` of an original value."""
-
-    name: str
-    elements: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """What may be used about the units of one original rectifier.
-
-    Parameters
-    ----------
-    slopes : ndarray, shape (n,)
-        The slope with which a unit is linear on the domain, as an accepted verdict says; NaN where none does.
-    fixed : ndarray of bool, shape (n,)
-        Units said to be constant: their outputs may be replaced by what the checker's own bounds leave.
-    joins : sequence of (units, their bases, factors)
-    """
-
-    slopes: FloatArray
-    fixed: BoolArray
-    joins: Sequence[tuple[IntArray, IntArray, FloatArray]] = ()
+Pieces = list[tuple[IntArray, Expression]]
 
 
 class Relation:
@@ -105,136 +75,113 @@ class Relation:
         facts: Mapping[str, Facts],
     ) -> None:
         self.original, self.final, self.bounds, self.facts = original, final, bounds, facts
-        self.reach = prove_bounds(final, domain)
-        self.lines: dict[str, tuple[FloatArray, Vector]] = {}  # final rectifier: slope (NaN: none), error
+        self.words = Vocabulary(prove_bounds(final, domain))  # type: ignore[arg-type]
+        self.final_rectifiers = {step.name: step for step in final.rectifiers}
+        self.ranks = {name: float(rank) for rank, name in enumerate(original.shapes)}
+        claimed = {carrier.name: self.ranks[name] for name, group in carriers.items() for carrier in group}
         self.values: dict[str, Expression] = {INPUT: variable(INPUT, final.size(INPUT))}
-        self.definitions: dict[str, Expression] = {}
-        claimed = {carrier.name for group in carriers.values() for carrier in group}
         for step in final.steps:
             self._define(step, claimed)
         self.related: dict[str, Expression] = {INPUT: self.values[INPUT]}
         for step in original.steps:
             mine = carriers.get(step.name, ())
+            straight = [c for c in mine if c.name in self.words.meanings and c.name not in self.final_rectifiers]
             if isinstance(step, Rectifier):
-                value = self._rectified(step, [c for c in mine if self._rectifier(c.name) is not None])
+                value = self._rectified(step, [c for c in mine if c.name in self.final_rectifiers])
+                value = self._carried(step.name, value, value, straight)
             else:
-                value = image(*stack(list(step.matrices.values()), self._sources(step)), step.offset, self.reach)
-            self.related[step.name] = self._carried(step.name, value, [c for c in mine if c.name in self.definitions])
+                sources = [self.related[name] for name in step.matrices]
+                value = image(*stack(list(step.matrices.values()), sources), step.offset, self.words.reach)
+                value = self._carried(step.name, self._named(step.name, value), value, straight)
+            self.related[step.name] = value
 
     def deviation(self) -> FloatArray:
         """Return bounds of ``|original output - final output|`` over the domain, element by element."""
-        gap = difference(self.related[self.original.output], self.values[self.final.output], self.reach)
-        return rounded_up(self._size(gap))
+        return rounded_up(self._gap(self.related[self.original.output], self.values[self.final.output]))
 
-    # the final network in its own variables ---------------------------------------------------------------------------
+    def _gap(self, x: Expression, y: Expression) -> Vector:
+        return self.words.size(difference(x, y, self.words.reach))
 
-    def _define(self, step: Linear | Rectifier, claimed: set[str]) -> None:
+    # variables --------------------------------------------------------------------------------------------------------
+
+    def _define(self, step: Linear | Rectifier, claimed: Mapping[str, float]) -> None:
         """Write a final step in variables: itself, or what it is made of if it only copies or carries nothing."""
         itself = variable(step.name, self.final.size(step.name))
+        rank = claimed.get(step.name, -1.0)
         if isinstance(step, Rectifier):
+            box = self.words.reach[step.source]
+            slopes = np.where(box.upper <= 0, step.negative, np.nan)
+            slopes = np.where((box.lower >= 0) | (step.positive == step.negative), step.positive, slopes)
             self.values[step.name] = itself
-            low, high = self.reach[step.source].lower, self.reach[step.source].upper
-            slopes = np.where(high <= 0, step.negative, np.nan)
-            slopes = np.where((low >= 0) | (step.positive == step.negative), step.positive, slopes)
-            self.lines[step.name] = slopes, np.zeros(len(slopes), dtype=Long)
+            self._draw(step.name, rank, slopes, self.values[step.source], np.zeros(len(slopes), dtype=Long))
             return
         sources = [self.values[name] for name in step.matrices]
-        meaning = image(*stack(list(step.matrices.values()), sources), step.offset, self.reach)
+        meaning = image(*stack(list(step.matrices.values()), sources), step.offset, self.words.reach)
         if step.copies or step.name not in claimed:
             self.values[step.name] = meaning
         else:
-            self.values[step.name], self.definitions[step.name] = itself, meaning
+            self.values[step.name] = itself
+            self.words.define(step.name, Meaning(rank, meaning, np.ones(len(meaning), dtype=bool)))
 
-    def _rectifier(self, name: str) -> Rectifier | None:
-        return next((step for step in self.final.rectifiers if step.name == name), None)
-
-    def _sources(self, step: Linear) -> list[Expression]:
-        return [self.related[name] for name in step.matrices]
-
-    # differences ------------------------------------------------------------------------------------------------------
-
-    def _size(self, gap: Expression) -> Vector:
-        """Return bounds of the absolute values of `gap` over the domain."""
-        if is_zero(gap):
-            return gap.error
-        best = bound(gap, self.reach)
-        rows = np.flatnonzero(best > gap.error)
-        gap, left = gap.rows(rows), SUBSTITUTIONS
-        for step in reversed(self.final.steps):
-            part = gap.parts.get(step.name)
-            if not len(rows) or not left or part is None or not part.nnz:
-                continue
-            meaning = self._meaning(step, np.unique(part.indices))
-            if meaning is None:
-                continue
-            gap, left = substitute(gap, step.name, meaning, self.reach), left - 1
-            best[rows] = np.minimum(best[rows], bound(gap, self.reach))
-        return best
-
-    def _meaning(self, step: Linear | Rectifier, used: IntArray) -> Expression | None:
-        """Return what a final step's value is made of, its rectified elements only where they are lines."""
-        if not isinstance(step, Rectifier):
-            return self.definitions.get(step.name)
-        slopes, error = self.lines[step.name]
+    def _draw(self, name: Variable, rank: float, slopes: FloatArray, x: Expression, error: Vector) -> None:
+        """Define the elements of a rectifier that are lines ``slope * x`` up to `error`; other slopes are NaN."""
         straight = ~np.isnan(slopes)
-        if not straight[used].any():
-            return None
-        line = np.flatnonzero(straight)
-        bent = np.flatnonzero(~straight)
-        through = _scaled(slopes[line], self.values[step.source].rows(line), self.reach)
-        through = Expression(through.parts, through.constant, combined(through.error, error[line]))
-        return scatter(len(slopes), [(bent, variable(step.name, len(slopes), bent)), (line, through)])
+        line = scaled(np.where(straight, slopes, 0.0), x, self.words.reach)
+        line = Expression(line.parts, line.constant, combined(line.error, error))
+        self.words.define(name, Meaning(rank, line, straight))
+
+    def _named(self, name: str, value: Expression) -> Expression:
+        """Return an original value with a variable in place of every element that is more than a copy or a constant."""
+        itself = self._original(name, len(value))
+        self.words.define(("original", name), Meaning(self.ranks[name], value, np.ones(len(value), dtype=bool)))
+        kept = np.flatnonzero(copies(value))
+        return scatter(len(value), [(np.arange(len(value)), itself), (kept, value.rows(kept))])
+
+    def _original(self, name: str, size: int) -> Expression:
+        self.words.narrow(("original", name), self.bounds[name])
+        return variable(("original", name), size)
 
     # the walk ---------------------------------------------------------------------------------------------------------
 
-    def _carried(self, name: str, value: Expression, mine: Sequence[Carrier]) -> Expression:
-        """Replace elements of an original value by the final linear steps that carry them."""
+    def _carried(self, name: str, value: Expression, meaning: Expression, mine: Sequence[Carrier]) -> Expression:
+        """Replace elements of an original value, which mean `meaning`, by the final linear steps that carry them."""
         for carrier in mine:
-            gap = self._size(difference(value.rows(carrier.elements), self.definitions[carrier.name], self.reach))
+            gap = self._gap(meaning.rows(carrier.elements), self.words.meanings[carrier.name].definition)
             value = self._take_over(name, value, carrier, gap, np.isfinite(gap))
         return value
 
     def _take_over(self, name: str, value: Expression, carrier: Carrier, gap: Vector, use: BoolArray) -> Expression:
         """Replace the elements of `value` that a carrier carries up to `gap`, where `use` says so."""
-        kept = np.flatnonzero(use)
-        itself = variable(carrier.name, self.final.size(carrier.name), kept)
+        kept, size = np.flatnonzero(use), self.final.size(carrier.name)
+        itself = variable(carrier.name, size, kept)
         itself = Expression(itself.parts, itself.constant, gap[kept])
-        below, above = self.reach[carrier.name].lower.copy(), self.reach[carrier.name].upper.copy()
-        ours, elements = self.bounds[name], carrier.elements[kept]
-        room = rounded_up(gap[kept])
-        below[kept] = np.maximum(
-            below[kept], np.where(room == 0, ours.lower[elements], down(ours.lower[elements] - room))
-        )
-        above[kept] = np.minimum(
-            above[kept], np.where(room == 0, ours.upper[elements], up(ours.upper[elements] + room))
-        )
-        self.reach[carrier.name] = Interval(below, above)
+        room, elements, ours = rounded_up(gap[kept]), carrier.elements[kept], self.bounds[name]
+        low, high = np.full(size, -np.inf), np.full(size, np.inf)
+        low[kept] = np.where(room == 0, ours.lower[elements], down(ours.lower[elements] - room))
+        high[kept] = np.where(room == 0, ours.upper[elements], up(ours.upper[elements] + room))
+        self.words.narrow(carrier.name, Interval(low, high))
         return scatter(len(value), [(np.arange(len(value)), value), (elements, itself)])
 
     def _rectified(self, step: Rectifier, mine: Sequence[Carrier]) -> Expression:
         """Return the outputs of an original rectifier."""
         x, facts, size = self.related[step.source], self.facts[step.name], len(step.positive)
         slopes = np.where(step.positive == step.negative, step.positive, facts.slopes)
-        steepest = np.maximum(np.abs(step.positive), np.abs(step.negative))
-        line = np.flatnonzero(~np.isnan(slopes))
-        pieces = [
-            (np.arange(size), constants(np.zeros(size), np.full(size, np.inf))),
-            (line, _scaled(slopes[line], x.rows(line), self.reach)),
-            self._fixed(step, facts, slopes),
-            _constant(step, x, steepest),
-        ]
-        value = scatter(size, pieces)
+        self._draw(("original", step.name), self.ranks[step.name], slopes, x, np.zeros(size, dtype=Long))
+        zero = np.flatnonzero(slopes == 0)
+        value = scatter(
+            size,
+            [
+                (np.arange(size), self._original(step.name, size)),
+                (zero, constants(np.zeros(len(zero)))),
+                self._fixed(step, facts, slopes),
+                _constant(step, x),
+            ],
+        )
         for carrier in mine:
             value = self._same_rectifier(step, value, carrier, slopes)
-        for units, bases, factors in facts.joins:
-            scaled = _scaled(factors, x.rows(bases), self.reach)
-            gap = self._size(difference(x.rows(units), scaled, self.reach))
-            legal = (step.positive[units] == step.positive[bases]) & (step.negative[units] == step.negative[bases])
-            gap = np.where(legal & (factors > 0), _times(steepest[units], gap), np.inf)
-            joined = _scaled(factors, value.rows(bases), self.reach)
-            joined = Expression(joined.parts, joined.constant, combined(joined.error, gap))
-            known = np.flatnonzero(np.isfinite(joined.error))
-            value = scatter(size, [(np.arange(size), value), (units[known], joined.rows(known))])
+        for combination in facts.combinations:
+            found = (self._joined if combination.rectified else self._merged)(step, value, combination)
+            value = scatter(size, [(np.arange(size), value), *found])
         return value
 
     def _fixed(self, step: Rectifier, facts: Facts, slopes: FloatArray) -> tuple[IntArray, Expression]:
@@ -242,10 +189,9 @@ class Relation:
 
         A unit that is proved linear is left to that proof unless its output is one number.
         """
-        low, high = (
-            np.asarray(side, dtype=Long) for side in (self.bounds[step.name].lower, self.bounds[step.name].upper)
-        )
-        middle = (low + high) / 2
+        own = self.bounds[step.name]
+        low, high = np.asarray(own.lower, dtype=Long), np.asarray(own.upper, dtype=Long)
+        middle = np.where(low == high, low, (low + high) / 2)
         radius = np.where(low == high, 0, np.maximum(high - middle, middle - low) * SLACK)
         usable = facts.fixed & np.isfinite(middle) & np.isfinite(radius) & (np.isnan(slopes) | (radius == 0))
         units = np.flatnonzero(usable)
@@ -253,41 +199,48 @@ class Relation:
 
     def _same_rectifier(self, step: Rectifier, value: Expression, carrier: Carrier, slopes: FloatArray) -> Expression:
         """Replace the units that a final rectifier carries with the same slopes."""
-        theirs = self._rectifier(carrier.name)
-        assert theirs is not None
-        units = carrier.elements
-        gap = self._size(difference(self.related[step.source].rows(units), self.values[theirs.source], self.reach))
+        theirs, units = self.final_rectifiers[carrier.name], carrier.elements
+        source = self.values[theirs.source]
+        gap = self._gap(self.related[step.source].rows(units), source)
         same = (step.positive[units] == theirs.positive) & (step.negative[units] == theirs.negative)
-        steepest = np.maximum(np.abs(theirs.positive), np.abs(theirs.negative))
-        own, error = (array.copy() for array in self.lines[carrier.name])
-        learnt = same & np.isfinite(gap) & ~np.isnan(slopes[units]) & np.isnan(own)
-        own[learnt] = slopes[units][learnt]
-        between = up(np.abs(theirs.positive - theirs.negative))
-        error[learnt] = _times(between, gap)[learnt]
-        self.lines[carrier.name] = own, error
-        after = _times(steepest, gap)
+        after = times(np.maximum(np.abs(theirs.positive), np.abs(theirs.negative)), gap)
+        learnt = np.where(same & np.isfinite(gap), slopes[units], np.nan)
+        bend = times(up(np.abs(theirs.positive - theirs.negative)), gap)
+        self._draw(carrier.name, self.ranks[step.name], learnt, source, np.where(np.isnan(learnt), 0, bend))
         return self._take_over(step.name, value, carrier, after, same & np.isfinite(after))
 
+    def _joined(self, step: Rectifier, value: Expression, said: Combination) -> Pieces:
+        """Return the units whose pre-activations are positive multiples of others'; one base each."""
+        x, reach = self.related[step.source], self.words.reach
+        gap = self._gap(x.rows(said.units), image(said.matrix, x.rows(said.bases), said.shift, reach))
+        bases = said.bases[said.matrix.indices] if len(said.matrix.indices) == len(said.units) else said.units
+        legal = (step.positive[said.units] == step.positive[bases]) & (
+            step.negative[said.units] == step.negative[bases]
+        )
+        legal &= bool((said.matrix.data > 0).all()) and not said.shift.any() and bases is not said.units
+        steepest = np.maximum(np.abs(step.positive), np.abs(step.negative))[said.units]
+        joined = image(said.matrix, value.rows(said.bases), said.shift, reach)
+        error = combined(joined.error, times(steepest, gap))
+        known = np.flatnonzero(legal & np.isfinite(error))
+        return [(said.units[known], Expression(joined.parts, joined.constant, error).rows(known))]
 
-def _constant(step: Rectifier, x: Expression, steepest: FloatArray) -> tuple[IntArray, Expression]:
+    def _merged(self, step: Rectifier, value: Expression, said: Combination) -> Pieces:
+        """Return the linear units that are exact combinations of other linear units."""
+        line = self.words.meanings["original", step.name]
+        if not (line.defined[said.units].all() and line.defined[said.bases].all()):
+            return []
+        reach = self.words.reach
+        gap = self._gap(
+            line.definition.rows(said.units), image(said.matrix, line.definition.rows(said.bases), said.shift, reach)
+        )
+        exact = np.flatnonzero(gap == 0)
+        return [(said.units[exact], image(said.matrix, value.rows(said.bases), said.shift, reach).rows(exact))]
+
+
+def _constant(step: Rectifier, x: Expression) -> tuple[IntArray, Expression]:
     """Return the units whose pre-activation is a constant, with their outputs."""
-    varying = sum((np.diff(part.indptr) for part in x.parts.values()), np.zeros(len(x), dtype=np.int64))
-    units = np.flatnonzero((varying == 0) & np.isfinite(x.error))
+    units = np.flatnonzero((terms(x) == 0) & np.isfinite(x.error))
     slopes = np.where(x.constant[units] >= 0, step.positive[units], step.negative[units])
-    found = _scaled(slopes, constants(x.constant[units]), {})
-    error = combined(found.error, _times(steepest[units], x.error[units]))
-    return units, Expression({}, found.constant, error)
-
-
-def _scaled(factors: FloatArray, x: Expression, reach: Mapping[str, Interval]) -> Expression:
-    """Return ``factors * x``, element by element."""
-    used = np.flatnonzero(factors)
-    diagonal = sp.csr_array(sp.coo_array((factors[used], (used, used)), shape=(len(factors),) * 2))
-    return image(diagonal, x, np.zeros(len(factors)), reach)
-
-
-def _times(factor: FloatArray, error: Vector) -> Vector:
-    """Return bounds of products of non-negative numbers; zero where one of them is."""
-    nothing = (factor == 0) | (error == 0)
-    product = np.where(nothing, 0, factor * np.where(nothing, 0, error))
-    return np.where(nothing | (factor == 1), product, product * SLACK + UNDERFLOW)
+    steepest = np.maximum(np.abs(step.positive), np.abs(step.negative))[units]
+    found = scaled(slopes, constants(x.constant[units]), {})
+    return units, Expression({}, found.constant, combined(found.error, times(steepest, x.error[units])))
