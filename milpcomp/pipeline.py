@@ -23,6 +23,7 @@ from milpcomp.domain import Box
 from milpcomp.files import PathLike, write_json
 from milpcomp.network import Network
 from milpcomp.network.load import load
+from milpcomp.network.storage import save_network
 from milpcomp.progress import Observer, Snapshot, observing
 from milpcomp.report.analysis import Analysis
 from milpcomp.report.figure import save_figure, verdict_figure
@@ -63,9 +64,9 @@ def analyze(
     domain : Box
         Scalar bounds are broadcast to the network's input shape.
     out : path, optional
-        Folder for certificate.json and .npz, network.npz, .onnx and .pt, compression.json and .npz, report.md,
-        verdicts.png and .pdf, summary.json. Files of these names are replaced, others left alone. Nothing is written
-        if not given.
+        Folder for certificate.json and .npz, original.npz (as read), network.npz, .onnx and .pt (the smaller
+        one; .pt for chains), compression.json and .npz, report.md, verdicts.png and .pdf, summary.json. Files of these
+        names are replaced, others left alone. Nothing is written if not given.
     architecture, example_input, input_shape
         See `milpcomp.load`.
     method, backend, time_limit_s, data, device, seed
@@ -117,6 +118,7 @@ def analyze(
 
 
 def _write(analysis: Analysis, folder: Path) -> None:
+    save_network(analysis.network, folder / "original.npz")
     write_compression(analysis.compression, folder)
     save_figure(verdict_figure(analysis.report), folder / "verdicts")
     (folder / "report.md").write_text(page(analysis), encoding="utf-8")

@@ -98,8 +98,8 @@ def line(snapshot: Snapshot) -> str:
     if not snapshot.layers:
         return f"{snapshot.seconds:8.1f} s  {snapshot.stage}"
     return (
-        f"{snapshot.seconds:8.1f} s  {snapshot.stage:<12} {total.undecided} of {total.neurons} neurons open, "
-        f"{total.stably_inactive} stably inactive, {total.stably_active} stably active, {total.unstable} unstable"
+        f"{snapshot.seconds:8.1f} s  {snapshot.stage:<12} {total.undecided:,} of {total.neurons:,} neurons open, "
+        f"{total.stably_inactive:,} stably inactive, {total.stably_active:,} stably active, {total.unstable:,} unstable"
     )
 
 

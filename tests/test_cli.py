@@ -64,7 +64,7 @@ def test_help_shows_an_example_and_the_exit_codes(command: str, capsys: pytest.C
     text = capsys.readouterr().out
     assert ended.value.code == 0
     assert f"example:\n  milpcomp {command} " in text
-    assert all(f"  {code} " in text for code in (0, 1, 2, 130))
+    assert all(f"  {code} " in text for code in (0, 1, 2, 70, 130))
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
@@ -250,7 +250,7 @@ def test_compress_and_check(network: str, tmp_path: Path, capsys: pytest.Capture
     code, text, err = run(capsys, "compress", network, out, "--out", out)
     assert (code, err) == (0, "")
     assert re.search(r"^neurons +2 +1 +-50\.0 %$", text, flags=re.MULTILINE)
-    assert "proved: equal outputs on the whole domain" in text
+    assert "proved: equal outputs on the whole domain, in real arithmetic" in text
     smaller = load_network(Path(out) / "network.npz")
     x = np.random.default_rng(0).uniform(size=(100, 2))
     assert np.array_equal(smaller.forward(x), diamond().forward(x))
@@ -417,8 +417,23 @@ def test_interrupt_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert (code, out, err) == (130, "", "milpcomp: interrupted\n")
 
 
+def test_defects_look_like_nothing_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception that is no error of the user is shown with its traceback and has an exit code of its own."""
+
+    def broken(_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(inputs, "network", broken)
+    code, out, err = run(capsys, "export", "net.npz", "net.onnx")
+    assert (code, out) == (70, "")
+    assert "KeyError: 'oops'" in err
+    assert "defect of milpcomp" in err
+
+
 def test_reader_that_leaves_early(network: str, tmp_path: Path) -> None:
     """Output into a pipe that nobody reads any more is no error."""
-    command = f"{sys.executable} -m milpcomp check --help | head -c 1"
+    out = str(tmp_path / "out")
+    command = f"{sys.executable} -m milpcomp certify {network} --domain 0 1 --out {out} --quiet | true"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
+    assert load_report(out).counts()["undecided"] == 0

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from milpcomp.cli.parser import parser
 from milpcomp.errors import MilpcompError
 
-INTERRUPTED = 130
-BAD_INPUT = 2
+BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,13 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 the checker rejected something, 2 bad input, 130 interrupted.
+        The exit code: 0 done, 1 the checker rejected something, 2 bad input, 70 a defect, 130 interrupted.
     """
     options = parser().parse_args(arguments)
     try:
         from milpcomp.cli import commands
 
-        return commands.COMMANDS[options.command](options)
+        code = commands.COMMANDS[options.command](options)
+        sys.stdout.flush()  # here, where a pipe that nobody reads any more can still be dealt with
+        return code
     except MilpcompError as error:
         message = " ".join(str(error).split())  # one line, whatever a library put into it
         print(f"milpcomp: error: {message}", file=sys.stderr)
@@ -45,3 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `milpcomp ... | head`: whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # not 1, which is Python's way and would look like a rejection
+        traceback.print_exc()
+        print("milpcomp: this is a defect of milpcomp; please report it with the lines above", file=sys.stderr)
+        return DEFECT

@@ -16,6 +16,7 @@ exit codes:
   0    done; neurons that stay undecided are reported and never acted upon
   1    done, but the independent checker rejected a verdict or an edit
   2    bad input: one line on standard error says what and what to do
+  70   a defect of milpcomp: a traceback on standard error says where
   130  interrupted; what was decided is in the certificate
 """
 

@@ -17,8 +17,8 @@ from milpcomp.errors import OutputError
 from milpcomp.files import PathLike
 
 RESULTS = (
-    "certificate.json", "certificate.npz", "compression.json", "compression.npz", "network.npz", "network.onnx",
-    "network.pt", "report.md", "verdicts.png", "verdicts.pdf", "summary.json",
+    "certificate.json", "certificate.npz", "compression.json", "compression.npz", "original.npz", "network.npz",
+    "network.onnx", "network.pt", "report.md", "verdicts.png", "verdicts.pdf", "summary.json",
 )  # fmt: skip
 """Every name that an analysis may write; files of other names are not touched."""
 

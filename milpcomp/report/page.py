@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from milpcomp.report.analysis import Analysis
@@ -18,7 +20,6 @@ from milpcomp.report.words import (
     network_line,
     rejections,
     seconds_line,
-    shape_text,
 )
 
 WORDS = """\
@@ -115,35 +116,50 @@ related the two networks value by value:
 
 
 def _how(analysis: Analysis) -> str:
-    report = analysis.report
+    report, out = analysis.report, str(analysis.out or ".")
+    original, folder = (shlex.quote(text) for text in (str(Path(out) / "original.npz"), out))
     return f"""\
 ## How to check and reproduce
 
-In this folder: `certificate.json` and `.npz` (verdicts, witnesses, proofs), `network.npz` (the smaller network, every
-bit), `network.onnx` (float32), `compression.json` and `.npz` (the edits), `summary.json` (this page for programs).
+| file | what |
+|---|---|
+| `certificate.json`, `.npz` | the verdicts, with witnesses and proofs |
+| `original.npz` | the network as read, every bit |
+| `network.npz`, `.onnx` | the smaller network: every bit, and in float32; `.pt`, for chains of layers, its state dict |
+| `compression.json`, `.npz` | the edits that lead from one to the other |
+| `summary.json` | this page for programs |
 
-Check, with the original network and these files:
+Check:
 
-    milpcomp check {analysis.source} {analysis.out or "."} {analysis.out or "."}
+    milpcomp check {original} {folder} {folder}
 
 Reproduce, in Python:
 
     import milpcomp as mc
-    report = mc.load_report("{analysis.out or "."}")
-    network = mc.load("{analysis.source}")
+    report = mc.load_report({out!r})
+    network = mc.load({str(Path(out) / "original.npz")!r})
     again = mc.certify(network, report.domain{_arguments(report.settings)})
-    smaller = mc.compress(network, again)
+    smaller = mc.compress(network, again{_compress_arguments(analysis)})
 
-Network {shape_text(analysis.network.input_shape)} -> {shape_text(analysis.network.output_shape)}, digest
-`{analysis.network.digest}`; domain digest `{report.domain.digest}`;
-smaller network, digest `{analysis.compression.network.digest}`.
+| digest | |
+|---|---|
+| network | `{analysis.network.digest}` |
+| domain | `{report.domain.digest}` |
+| smaller network | `{analysis.compression.network.digest}` |
 
 | setting | value |
 |---|---|
-{_rows({name: json.dumps(value) for name, value in report.settings.items()})}
+{_rows({name: json.dumps(value) for name, value in report.settings.items()})}\
+{_rows({name: json.dumps(getattr(analysis.compression, name)) for name in ("trust_solver", "tolerance")})}
 | version | |
 |---|---|
 {_rows(report.versions)}"""
+
+
+def _compress_arguments(analysis: Analysis) -> str:
+    done = analysis.compression
+    changed = {"trust_solver": done.trust_solver} if done.trust_solver else {}
+    return "".join(f", {name}={value!r}" for name, value in {**changed, "tolerance": done.tolerance}.items())
 
 
 def _arguments(settings: Mapping[str, Any]) -> str:

@@ -68,9 +68,9 @@ def deviation_line(compression: Compression) -> str:
     """Return what is known of the difference between the two networks' outputs."""
     bound = compression.deviation_bound
     if bound == 0:
-        proved = "proved: equal outputs on the whole domain"
+        proved = "proved: equal outputs on the whole domain, in real arithmetic"
     elif math.isfinite(bound):
-        proved = f"proved: outputs differ by at most {bound:.2g} anywhere in the domain"
+        proved = f"proved: outputs differ by at most {bound:.2g} on the whole domain, in real arithmetic"
     else:
         proved = "NOT proved: there is no finite bound on how much outputs differ"
     if any(verdict.proof is Proof.SOLVER for edit in compression.edits for verdict in edit.verdicts):
