@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from milpcomp.checker import check_compression
 from milpcomp.compression import compress
+from milpcomp.compression.compress import check_tolerance
 from milpcomp.domain import Box
 from milpcomp.files import PathLike, write_json
 from milpcomp.network import Network
@@ -86,6 +87,7 @@ def analyze(
     MilpcompError
         On unusable input, options or output folder, as early as it can be known.
     """
+    check_tolerance(tolerance)
     if out is not None:
         spare(source, out)
         with staged(out):

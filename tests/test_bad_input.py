@@ -385,6 +385,10 @@ def test_tolerances(
         mc.compress(diamond(), report, tolerance=tolerance)
     mc.save_report(report, tmp_path / "certificate.json")
     refused_by_command(
+        capsys, tmp_path, "tolerance", "analyze", network, "--domain", "0", "1", "--out", str(tmp_path / "out"),
+        "--tolerance", text,
+    )  # fmt: skip
+    refused_by_command(
         capsys, tmp_path, "tolerance", "compress", network, str(tmp_path / "certificate.json"), "--out",
         str(tmp_path / "out"), "--tolerance", text,
     )  # fmt: skip

@@ -81,7 +81,7 @@ def compress(
     **Trusts** the certified verdicts and the bounds of the report, which `milpcomp.check` proves again. The deviation
     bound is derived with `milpcomp.bounds.interval`; `milpcomp.check_compression` derives it with other code.
     """
-    _check_tolerance(tolerance)
+    check_tolerance(tolerance)
     proved = evidence(network, report, trust_solver)
     inputs = samples(network, report.domain, data)
     plan = _Plan(network, report, proved, tolerance, inputs)
@@ -204,7 +204,8 @@ def _unread(network: Network, smaller: Network, edits: Sequence[Edit]) -> int:
     return max(0, gone)
 
 
-def _check_tolerance(tolerance: Tolerance) -> None:
+def check_tolerance(tolerance: Tolerance) -> None:
+    """Raise `SettingsError` unless the tolerance is ``"rounding"`` or a finite number >= 0."""
     number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
     if tolerance != "rounding" and not (number and 0 <= float(tolerance) < math.inf):
         raise SettingsError(f'the tolerance must be "rounding" or a number >= 0, got {tolerance!r}')
