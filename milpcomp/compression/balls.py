@@ -51,7 +51,8 @@ class Ball:
     def magnitude(self) -> FloatArray:
         """Upper bounds on the absolute value of any member."""
         bound = self.bound
-        return np.where(bound > 0, (np.abs(self.value) + bound) * SLACK, np.abs(self.value))
+        with np.errstate(over="ignore"):
+            return np.where(bound > 0, (np.abs(self.value) + bound) * SLACK, np.abs(self.value))
 
     def __getitem__(self, index: Any) -> Ball:
         radius = np.broadcast_to(self.radius, self.value.shape)

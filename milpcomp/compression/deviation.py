@@ -195,7 +195,7 @@ class _Errors:
         return np.where(inputs.lower == inputs.upper, exact, _distance(values, outputs))
 
     def _related(self, node: Node, edit: Join | Merge, steepest: FloatArray, error: FloatArray) -> FloatArray:
-        rows = rows_before(self.prepared.before(node.name), node.name)
+        rows = rows_before(self.prepared.before(node.name), node.name, [*edit.channels, *combination(edit)[0]])
         if rows is None:
             raise EditError(f"the pre-activations of {node.name!r} are not rows of one layer; they cannot be merged")
         base, matrix, shift = combination(edit)

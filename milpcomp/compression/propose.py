@@ -87,7 +87,7 @@ def constants(site: Site) -> Iterator[Edit]:
 
 def parallels(site: Site) -> Iterator[Edit]:
     """Propose to join channels that are not linear and whose rows are positive multiples of each other's."""
-    rows, layer = rows_before(site.current, site.layer), site.current[site.layer].layer
+    rows, layer = rows_before(site.current, site.layer, site.channels), site.current[site.layer].layer
     curved = np.setdiff1d(site.channels, site.linear)
     if rows is None or len(curved) < 2:
         return
@@ -108,7 +108,7 @@ def parallels(site: Site) -> Iterator[Edit]:
 
 def dependents(site: Site) -> Iterator[Edit]:
     """Propose to merge the linear channels whose rows depend on the others'."""
-    rows, channels = rows_before(site.current, site.layer), site.linear
+    rows, channels = rows_before(site.current, site.layer, site.channels), site.linear
     if rows is None or len(channels) < 2:
         return
     bias = obstacle(site.original, site.layer, shifts=True) is not None

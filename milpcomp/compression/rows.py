@@ -1,22 +1,25 @@
 """Pre-activations as rows: ``g = w x + b`` for the channels of a rectifier that follows a dense or convolution layer.
 
 A batch norm (or any scale with one number per channel) between the two belongs to the rows: ``w = s W``,
-``b = s bias + h``, with the rounding of these products as the radius of a ball. In a convolution a row is a whole
+``b = s bias + h``, with the rounding of these products as the radius of a ball. An addition may lie between them where
+all its other terms are zero. In a convolution a row is a whole
 filter; a linear relation between filters and biases holds at every position, at the border too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from milpcomp.bounds.rounding import SLACK, UNDERFLOW
 from milpcomp.compression.balls import Ball
+from milpcomp.compression.liveness import liveness
 from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import Network
-from milpcomp.network.layers import Affine, FloatArray
+from milpcomp.network.layers import Add, Affine, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,21 @@ class Rows:
     bias: Ball
 
 
-def rows_before(network: Network, rectifier: str) -> Rows | None:
-    """Return the rows of the pre-activations of `rectifier`, or None if they are not made by one layer."""
+def rows_before(network: Network, rectifier: str, used: Sequence[int] | IntArray) -> Rows | None:
+    """Return the rows of the pre-activations of `rectifier`, or None if they are not made by one layer.
+
+    They are right for the channels `used`; of others, additions may be left out.
+    """
     name = network[rectifier].inputs[0]
     channels, scales = network.shape(rectifier)[0], []
-    while name in network and isinstance(layer := network[name].layer, Scale):
+    while name in network and isinstance(layer := network[name].layer, Scale | Add):
+        if isinstance(layer, Add):
+            zero = liveness(network).zero
+            terms = [term for term in network[name].inputs if not zero[term][used].all()]
+            if len(terms) != 1:
+                return None
+            name = terms[0]
+            continue
         numbers = [_channel_numbers(array, network.shape(name)) for array in (layer.scale, layer.shift)]
         if numbers[0] is None or numbers[1] is None:
             return None
