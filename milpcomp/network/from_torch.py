@@ -44,6 +44,7 @@ CURES = {
     "hardtanh": "write it as c + relu(x - c) - relu(x - d) with the cuts c and d",
     "relu6": "write it as relu(x) - relu(x - 6)",
     "norm": "it divides by a statistic of its own input; use batch norm in eval mode",
+    "reciprocal": "it is not piecewise linear; divide by constants only",
     "where": "write it with relu, leaky_relu or abs",
     "scatter": "build the tensor with torch.cat or F.pad instead of assigning to parts of it",
 }
@@ -157,7 +158,7 @@ class _Reader:
     def _sample(self, tensor: torch.Tensor) -> tuple[int, ...]:
         """Return the sample shape of a traced tensor, whose axis 0 must count samples."""
         if str(tensor.shape[0]) != str(self.batch) or any(isinstance(n, torch.SymInt) for n in tensor.shape[1:]):
-            raise Refused(f"mixes the samples of a batch: its result has shape {tuple(tensor.shape)}")
+            raise Refused(f"mixes the samples of a batch: its result has shape {_shown(tensor)}")
         if not tensor.is_floating_point():
             raise Refused(f"turns numbers into {tensor.dtype}, which is not piecewise linear")
         return tuple(int(n) for n in tensor.shape[1:])
@@ -186,9 +187,9 @@ class _Reader:
 
     def _description(self, node: fx.Node, name: str, reason: str) -> str:
         value = node.meta.get("val")
-        shape = tuple(value.shape)[1:] if isinstance(value, torch.Tensor) else "unknown"
+        shape = f", shape {_shown(value)}" if isinstance(value, torch.Tensor) else ""
         path = _module_path(node)
-        return f"{name} ({node.name}{f' in {path}' if path else ''}, sample shape {shape}): {reason}"
+        return f"{name} ({node.name}{f' in {path}' if path else ''}{shape}): {reason}"
 
 
 def _lookup(name: str) -> Operator:
@@ -208,3 +209,8 @@ def _operator_name(target: Any) -> str:
 def _module_path(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     return str(next(reversed(stack.values()))[0]) if stack else ""
+
+
+def _shown(tensor: torch.Tensor) -> str:
+    """Return the shape of a traced tensor with N for the batch size."""
+    return f"({', '.join(str(n) if str(n).isdigit() else 'N' for n in tensor.shape)})"

@@ -149,7 +149,7 @@ def array(x: Any, what: str = "an operand") -> FloatArray:
         raise Refused(f"{what} depends on the input, so the operator is not piecewise linear; make it a constant")
     if x is BATCH:
         raise Refused(f"{what} depends on the batch size; use a constant")
-    return torch.as_tensor(x, dtype=torch.float64).numpy()  # numbers of Python must not pass through float32
+    return np.asarray(x.numpy() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
 
 
 def operand(x: Any, rank: int) -> FloatArray:

@@ -73,7 +73,7 @@ def index_select(build: Builder, x: Any, dim: int, index: Any) -> Value:
 
 
 def index(build: Builder, x: Any, indices: Sequence[Any]) -> Value:
-    """Read ``x[:, ..., index]`` with one constant vector of indices, or a mask, along one axis."""
+    """Read ``x[:, ..., index]`` with one constant vector of indices along one axis."""
     given = [(dim, entry) for dim, entry in enumerate(indices) if entry is not None]
     if len(given) != 1:
         raise Refused("takes indices along several axes at once; take them one axis at a time")
@@ -81,10 +81,8 @@ def index(build: Builder, x: Any, indices: Sequence[Any]) -> Value:
     chosen = array(entry, "the index")
     if chosen.ndim != 1:
         raise Refused("takes an array of indices; use a vector")
-    is_mask = str(getattr(entry, "dtype", "")) == "torch.bool"
     axis = axis_of(dim, variable(x))
-    wrapped = np.flatnonzero(chosen) if is_mask else chosen.astype(np.int64) % x.shape[axis]
-    return _take(build, x, axis, wrapped)
+    return _take(build, x, axis, chosen.astype(np.int64) % x.shape[axis])
 
 
 def flip(build: Builder, x: Any, dims: Sequence[int]) -> Value:
