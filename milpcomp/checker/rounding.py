@@ -122,7 +122,7 @@ def tidy(matrix: sp.csr_array) -> sp.csr_array:
 
 def pattern(matrix: sp.csr_array) -> sp.csr_array:
     """Return ones where the matrix has entries."""
-    return sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
+    return sp.csr_array((np.ones(len(matrix.data)), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def empty(rows: int, columns: int) -> sp.csr_array:
