@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from milpcomp.errors import CheckpointError, SettingsError
@@ -44,7 +45,7 @@ def load(
     example_input : array_like, shape (N, *input_shape), optional
         For modules and architectures: a batch of inputs; only its shape matters.
     input_shape : sequence of int, optional
-        Shape of one sample, in place of `example_input`. A file that knows its shape must agree.
+        Shape of one sample, in place of `example_input`. A source that knows its shape must agree.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def load(
     if architecture is not None:
         raise SettingsError("architecture= is for checkpoint files; this source knows its own")
     if isinstance(source, Network):
-        return _of_shape(source, input_shape, "the network")
+        return _of_shape(source, example_input, input_shape, "the network")
     from torch import nn
 
     from milpcomp.network.from_torch import network_from_module
@@ -87,25 +88,30 @@ def _from_file(
     input_shape: Sequence[int] | None,
 ) -> Network:
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give a file in it, such as {path / 'network.npz'}")
     if suffix in CHECKPOINTS:
         from milpcomp.network.checkpoint import read_checkpoint
 
         return read_checkpoint(path, architecture, example_input, input_shape)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a file in it, such as {path / 'network.npz'}")
     if suffix not in {".onnx", ".npz"}:
         known = ", ".join((".onnx", ".npz", *CHECKPOINTS))
         raise CheckpointError(f"{path} has the suffix {suffix!r}, by which no network is known; known are {known}")
     if architecture is not None:
         raise SettingsError(f"architecture= is for checkpoint files; {path} knows its own")
     if suffix == ".npz":
-        return _of_shape(load_network(path), input_shape, path)
+        return _of_shape(load_network(path), example_input, input_shape, path)
     from milpcomp.network.from_onnx import network_from_onnx
 
-    return _of_shape(network_from_onnx(path), input_shape, path)
+    return _of_shape(network_from_onnx(path), example_input, input_shape, path)
 
 
-def _of_shape(network: Network, input_shape: Sequence[int] | None, title: object) -> Network:
-    if input_shape is not None and tuple(input_shape) != network.input_shape:
-        raise SettingsError(f"input_shape is {tuple(input_shape)}, but {title} takes samples of {network.input_shape}")
+def _of_shape(
+    network: Network, example_input: ArrayLike | None, input_shape: Sequence[int] | None, title: object
+) -> Network:
+    """Return `network`, which knows its input shape, after checking that what is said of it agrees."""
+    example = None if example_input is None else np.shape(example_input)[1:]
+    for option, shape in (("example_input holds samples of", example), ("input_shape is", input_shape)):
+        if shape is not None and tuple(shape) != network.input_shape:
+            raise SettingsError(f"{option} {tuple(shape)}, but {title} takes samples of {network.input_shape}")
     return network
