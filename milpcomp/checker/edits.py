@@ -3,9 +3,9 @@
 Both are hints to the walk of `milpcomp.checker.relation`, so nothing here is believed; what cannot be read is a reason
 to reject. An edit is *backed* where the checker accepted the verdicts that it needs:
 
-    Remove           every unit linear with slope 0 on its side, or its output's own bounds (0, 0)
+    Remove           every unit linear with slope 0, or its output bounded by 0 from both sides
     Merge, Fold      every unit linear
-    Collapse         every unit linear, or its output's own bounds one number
+    Collapse         every unit linear
     Fix, Join        no verdict: what they say is measured by the walk
 """
 
@@ -53,15 +53,12 @@ class Proved:
         The slope with which each is linear by an accepted verdict, or by its slopes being equal; NaN where unproved.
     trusted : ndarray of bool
         Where that rests on a solver's word.
-    single : ndarray of bool
-        Where the output's own bounds are one number.
     zero : ndarray of bool
-        Where they are 0.
+        Where a verdict was accepted and the output's own bounds are 0.
     """
 
     slopes: FloatArray
     trusted: BoolArray
-    single: BoolArray
     zero: BoolArray
 
 
@@ -74,14 +71,15 @@ def proved_units(
     for step in model.rectifiers:
         equal = step.positive == step.negative
         slopes, trusted = np.where(equal, step.positive, np.nan), np.zeros(len(equal), dtype=bool)
-        low, high = bounds[step.name].lower, bounds[step.name].upper
-        found[step.name] = Proved(slopes, trusted, low == high, (low == 0) & (high == 0))
+        found[step.name] = Proved(slopes, trusted, np.zeros_like(trusted))
     for entry in checked.entries:
         if entry.finding not in usable or entry.phase not in (ACTIVE, INACTIVE):
             continue
-        step, mine = _rectifier(model, entry.layer), found[entry.layer]
-        mine.trusted[entry.unit] = entry.finding is Finding.NOT_CHECKABLE and np.isnan(mine.slopes[entry.unit])
-        mine.slopes[entry.unit] = (step.positive if entry.phase == ACTIVE else step.negative)[entry.unit]
+        step, mine, unit = _rectifier(model, entry.layer), found[entry.layer], entry.unit
+        low, high = bounds[entry.layer].lower[unit], bounds[entry.layer].upper[unit]
+        mine.zero[unit] = low == high == 0
+        mine.trusted[unit] = entry.finding is Finding.NOT_CHECKABLE and np.isnan(mine.slopes[unit])
+        mine.slopes[unit] = (step.positive if entry.phase == ACTIVE else step.negative)[unit]
     return found
 
 
@@ -129,7 +127,7 @@ def judge_edit(edit: Edit, proved: Mapping[str, Proved]) -> EditEntry:
             "Remove": (mine.slopes == 0) | mine.zero,
             "Merge": ~np.isnan(mine.slopes),
             "Fold": ~np.isnan(mine.slopes),
-            "Collapse": ~np.isnan(mine.slopes) | mine.single,
+            "Collapse": ~np.isnan(mine.slopes),
         }.get(edit.kind, np.ones(len(mine.slopes), dtype=bool))
         bare = units[~backed[units]]
         if len(bare):

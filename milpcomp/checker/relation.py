@@ -5,7 +5,7 @@ Inputs are equal. From there on, in topological order:
 
     linear step      the expression is pushed through:  A (S y + t + e) + b
     rectifier step   unit by unit, whichever applies, the later the better:
-        itself       nothing is known: a variable with the bounds that are proved for it
+        itself       nothing is known: a variable that may be as large as its pre-activation and slopes allow
         linear       the unit is proved stable, or its slopes are equal: slope * pre-activation
         constant     its pre-activation is a constant, or its output's own bounds say how far from one
         carried      the final network rectifies the same pre-activation, up to d, with the same slopes:
@@ -132,14 +132,24 @@ class Relation:
 
     def _named(self, name: str, value: Expression) -> Expression:
         """Return an original value with a variable in place of every element that is more than a copy or a constant."""
-        itself = self._original(name, len(value))
+        itself = self._original(name, self.bounds[name])
         self.words.define(("original", name), Meaning(self.ranks[name], value, np.ones(len(value), dtype=bool)))
         kept = np.flatnonzero(copies(value))
         return scatter(len(value), [(np.arange(len(value)), itself), (kept, value.rows(kept))])
 
-    def _original(self, name: str, size: int) -> Expression:
-        self.words.narrow(("original", name), self.bounds[name])
-        return variable(("original", name), size)
+    def _original(self, name: str, bounds: Interval) -> Expression:
+        self.words.narrow(("original", name), bounds)
+        return variable(("original", name), len(bounds.lower))
+
+    def _known(self, step: Rectifier, facts: Facts) -> Interval:
+        """Return bounds of an original rectifier's outputs that use what is proved only where an edit says so.
+
+        Elsewhere they are those of any function as steep: what goes without an edit must not matter, whatever it does.
+        """
+        steepest = np.maximum(np.abs(step.positive), np.abs(step.negative))
+        reach = up(np.where(steepest == 0, 0.0, steepest * self.bounds[step.source].magnitude))
+        said, own = facts.fixed | ~np.isnan(facts.slopes), self.bounds[step.name]
+        return Interval(np.where(said, own.lower, -reach), np.where(said, own.upper, reach))
 
     # the walk ---------------------------------------------------------------------------------------------------------
 
@@ -171,10 +181,10 @@ class Relation:
         value = scatter(
             size,
             [
-                (np.arange(size), self._original(step.name, size)),
-                (zero, constants(np.zeros(len(zero)))),
+                (np.arange(size), self._original(step.name, self._known(step, facts))),
                 self._fixed(step, facts, slopes),
                 _constant(step, x),
+                (zero, constants(np.zeros(len(zero)))),
             ],
         )
         for carrier in mine:
@@ -242,5 +252,6 @@ def _constant(step: Rectifier, x: Expression) -> tuple[IntArray, Expression]:
     units = np.flatnonzero((terms(x) == 0) & np.isfinite(x.error))
     slopes = np.where(x.constant[units] >= 0, step.positive[units], step.negative[units])
     steepest = np.maximum(np.abs(step.positive), np.abs(step.negative))[units]
+    stretch = np.where(np.abs(x.constant[units]) >= x.error[units], np.abs(slopes), steepest)
     found = scaled(slopes, constants(x.constant[units]), {})
-    return units, Expression({}, found.constant, combined(found.error, times(steepest, x.error[units])))
+    return units, Expression({}, found.constant, combined(found.error, times(stretch, x.error[units])))
