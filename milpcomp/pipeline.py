@@ -102,6 +102,8 @@ def analyze(
                 network, box, method=method, backend=backend, time_limit_s=time_limit_s, data=data, device=device,
                 seed=seed, progress=watch.observe,
             )  # fmt: skip
+        if report.ended == "interrupted":
+            watch.observe(Snapshot("interrupted; finishing with what was decided (Ctrl-C again stops here)", 0.0, ()))
         if out is not None:
             with staged(out, stale=RESULTS) as folder:
                 save_report(report, folder)
