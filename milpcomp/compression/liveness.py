@@ -6,6 +6,9 @@
     backward    needed[v]    it reaches the output through non-zero coefficients, and it is not zero
                              (a `Take` may be needed for its zeros: it makes them for nothing)
 
+Needed are whole channels, and all channels that must stay together (groups of a convolution, blocks of a reshape), so
+what is kept has its full value.
+
 A value reaches an entry of ``A x`` if its coefficient is not zero, so ``|A| mask > 0`` propagates a mask of 0 and 1
 forward and ``|A|^T mask > 0`` backward, for every affine layer alike. Only zeros of the stored numbers count; sums that
 happen to cancel do not. What is not needed can be cut off without changing the function anywhere.
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from milpcomp.compression.selection import together
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Take
 from milpcomp.network.layers import Affine, Concat, Rectifier, Shape
@@ -45,7 +49,7 @@ def liveness(network: Network) -> Liveness:
     """Return which values of `network` are zero, reached, fixed and needed."""
     with np.errstate(over="ignore"):  # an infinite sum is still positive
         zero, reached = _nonzero(network)
-        return Liveness(zero, reached, _fixed(network), _needed(network, zero))
+        return Liveness(zero, reached, _fixed(network), _needed(network, zero, reached))
 
 
 def _nonzero(network: Network) -> tuple[dict[str, Mask], dict[str, Mask]]:
@@ -66,12 +70,16 @@ def _fixed(network: Network) -> dict[str, Mask]:
     return fixed
 
 
-def _needed(network: Network, zero: Mapping[str, Mask]) -> dict[str, Mask]:
+def _needed(network: Network, zero: Mapping[str, Mask], reached: Mapping[str, Mask]) -> dict[str, Mask]:
     needed = {name: np.zeros(network.shape(name), dtype=bool) for name in zero}
     needed[network.output] = np.ones(network.output_shape, dtype=bool)
     makes_zeros = {node.name for node in network.nodes if isinstance(node.layer, Take)}
     for node in reversed(network.nodes):
         shapes = [network.shape(name) for name in node.inputs]
+        own = needed[node.name]
+        channels = np.flatnonzero(own.any(axis=tuple(range(1, own.ndim))))
+        kept = together(node.layer, own.shape, shapes[0], channels)
+        own[kept if reached[node.name][kept].any() else channels] = True  # channels of a constant can go one by one
         for name, mask in zip(node.inputs, _backward(node, needed[node.name], shapes), strict=True):
             needed[name] = needed[name] | (mask if name in makes_zeros else mask & ~zero[name])
     return needed

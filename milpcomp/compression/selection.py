@@ -12,11 +12,11 @@ import numpy as np
 from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import INPUT, Node
-from milpcomp.network.index_maps import Reshape, Take
+from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import FloatArray, IntArray, Layer, Rectifier, Shape, size
 
 ABSORBING = (Dense, Conv2d, Take)
-"""Layers that read whatever channels their input keeps (convolutions: if they have one group)."""
+"""Layers that absorb a selection of the channels of their input."""
 
 
 def blocks(groups: IntArray, length: int) -> IntArray:
@@ -38,6 +38,21 @@ def reshaped(old: Shape, new: Shape, kept: IntArray) -> tuple[IntArray, IntArray
     if before and after % before == 0:
         return blocks(kept, after // before), kept
     return np.arange(old[0]), np.arange(new[0])
+
+
+def together(layer: Layer, shape: Shape, source_shape: Shape, needed: IntArray) -> IntArray:
+    """Return the output channels that have to be kept if some channels are needed, because they come together."""
+    if not len(needed):
+        return needed
+    if isinstance(layer, Conv2d) and layer.groups > 1:
+        filters = shape[0] // layer.groups
+        groups = np.unique(needed // filters)
+        return blocks(groups, filters) if len(groups) > 1 else needed  # one group alone is an ungrouped convolution
+    if isinstance(layer, Reshape):
+        return reshaped(source_shape, shape, needed)[1]
+    if isinstance(layer, Permute) and layer.axes[0] != 0:
+        return np.arange(shape[0])
+    return needed
 
 
 def places(have: IntArray, want: IntArray) -> IntArray:
@@ -63,17 +78,17 @@ def restricted(layer: Layer, shape: Shape, kept: IntArray, source_shape: Shape, 
     shape, source_shape : tuple of int
         Sample shapes of its output and its (first) input in the original network.
     kept, reads : ndarray of int
-        Grouped convolutions are given whole groups.
+        Grouped convolutions are given whole groups, or some channels of one group.
     """
-    absorbs = isinstance(layer, ABSORBING) and not (isinstance(layer, Conv2d) and layer.groups > 1)
-    if len(kept) == shape[0] and not (absorbs and len(reads) < source_shape[0]):
+    if len(kept) == shape[0] and not (isinstance(layer, ABSORBING) and len(reads) < source_shape[0]):
         return layer
     if isinstance(layer, Dense):
         return Dense(layer.weight[np.ix_(kept, reads)], layer.bias[kept])
     if isinstance(layer, Conv2d):
-        weight = layer.weight[kept][:, reads] if absorbs else layer.weight[kept]
-        groups = len(kept) * layer.groups // len(layer.weight)
-        return replace(layer, weight=weight, bias=layer.bias[kept], groups=1 if absorbs else groups)
+        per_group = layer.weight.shape[1]
+        groups = max(1, len(np.unique(reads // per_group)))
+        weight = layer.weight[kept] if groups > 1 else layer.weight[kept][:, reads % per_group]
+        return replace(layer, weight=weight, bias=layer.bias[kept], groups=groups)
     if isinstance(layer, Scale):
         return Scale(_along_channels(layer.scale, shape, kept), _along_channels(layer.shift, shape, kept))
     if isinstance(layer, Rectifier):

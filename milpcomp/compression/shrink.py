@@ -50,7 +50,8 @@ class Shrunk:
     network : Network
     origin : mapping
         For each node of the smaller network whose value is made of channels of one original node: that node and the
-        channels. The zeros from which constants are made, and partial sums, have no origin.
+        channels. The zeros from which constants are made, partial sums, and values of which channels are missing that
+        their reader multiplies by 0, have no origin.
     """
 
     network: Network
@@ -93,7 +94,7 @@ class _Builder:
         elif isinstance(node.layer, Add):
             self._addition(node, kept)
         else:
-            wants = self._wants(node, kept)
+            wants = self._wants(node, kept, self.kept[node.inputs[0]])
             if isinstance(node.layer, Concat):
                 wants = [(name, want) for name, want in wants if len(want)] or wants[:1]
             sources = [self._edge(name, node.name, want) for name, want in wants]
@@ -105,36 +106,30 @@ class _Builder:
         return Shrunk(Network(self.network.input_shape, self.nodes, output), self.origin)
 
     def _keep(self, node: Node) -> IntArray:
-        """Return the channels that the new node carries: all needed ones, and those that come with them.
+        """Return the channels that the new node carries: all needed ones.
 
-        Readers come first: a `Take` with one reader gives what that wants, zeros included.
+        A `Take` with one reader gives what that wants, zeros included, so readers come first.
         """
         shape, layer = self.network.shape(node.name), node.layer
         if node.name == self.network.output:
             return np.arange(shape[0])
         readers = self.network.consumers(node.name)
-        if isinstance(layer, Take) and len(readers) == 1 and not isinstance(readers[0].layer, Dense | Conv2d | Take):
-            wants = self._wants(readers[0], self.kept[readers[0].name])
-            return next(want for name, want in wants if name == node.name)
-        needed = self.live.channels(node.name)
-        if isinstance(layer, Conv2d) and layer.groups > 1:
-            filters = shape[0] // layer.groups
-            return blocks(np.unique(needed // filters), filters)
-        if len(needed) and isinstance(layer, Reshape):
-            return reshaped(self.network.shape(node.inputs[0]), shape, needed)[1]
-        if len(needed) and isinstance(layer, Permute) and layer.axes[0] != 0:
-            return np.arange(shape[0])
-        return needed
+        if isinstance(layer, Take) and len(readers) == 1 and not isinstance(readers[0].layer, Dense | Take):
+            reader = readers[0]
+            own = self.live.channels(node.name)
+            return next(want for name, want in self._wants(reader, self.kept[reader.name], own) if name == node.name)
+        return self.live.channels(node.name)
 
-    def _wants(self, node: Node, kept: IntArray) -> list[tuple[str, IntArray]]:
-        """Return (input, channels wanted of it) for each input of a node."""
+    def _wants(self, node: Node, kept: IntArray, have: IntArray) -> list[tuple[str, IntArray]]:
+        """Return (input, channels wanted of it) for each input of a node, of which the first one keeps `have`."""
         layer, source = node.layer, node.inputs[0]
         shape = self.network.shape(source)
-        if isinstance(layer, Conv2d) and layer.groups > 1:
+        if isinstance(layer, Dense | Take):
+            return [(source, have)]
+        if isinstance(layer, Conv2d):
             groups = np.unique(kept // (len(layer.weight) // layer.groups))
-            return [(source, blocks(groups, layer.weight.shape[1]))]
-        if isinstance(layer, Dense | Conv2d | Take):
-            return [(source, self.kept[source])]
+            inputs = blocks(groups, layer.weight.shape[1])
+            return [(source, inputs if len(groups) > 1 else np.intersect1d(inputs, have))]
         if isinstance(layer, Reshape):
             return [(source, reshaped(shape, self.network.shape(node.name), kept)[0])]
         if isinstance(layer, Permute) and layer.axes[0] != 0:
@@ -159,7 +154,8 @@ class _Builder:
             else:
                 name = self._fresh(f"{source}.for.{reader}")
                 self._append(Node(name, Take([where, *(None for _ in rest)]), (self._carrier(source),)))
-            self.origin[name] = (source, tuple(want.tolist()))
+            if self.live.zero[source][want[where < 0]].all():  # else what is missing meets zero coefficients only
+                self.origin[name] = (source, tuple(want.tolist()))
             self.bridges[key] = name
         return self.bridges[key]
 
@@ -186,9 +182,8 @@ class _Builder:
         self._emit(node.name, node.layer if len(sources) > 1 else Scale(1.0, shift), sources)
 
     def _layer(self, node: Node, kept: IntArray) -> Layer:
-        source = node.inputs[0]
-        shapes = self.network.shape(node.name), self.network.shape(source)
-        return restricted(node.layer, shapes[0], kept, shapes[1], self.kept[source])
+        (source, reads), *_ = self._wants(node, kept, self.kept[node.inputs[0]])
+        return restricted(node.layer, self.network.shape(node.name), kept, self.network.shape(source), reads)
 
     def _emit(self, name: str, layer: Layer, sources: list[str]) -> None:
         """Append the new node, unless it would be the identity."""
