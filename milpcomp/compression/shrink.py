@@ -129,7 +129,10 @@ class _Builder:
         if isinstance(layer, Conv2d):
             groups = np.unique(kept // (len(layer.weight) // layer.groups))
             inputs = blocks(groups, layer.weight.shape[1])
-            return [(source, inputs if len(groups) > 1 else np.intersect1d(inputs, have))]
+            if len(groups) > 1:
+                return [(source, inputs)]
+            used = inputs[layer.weight[kept].any(axis=(0, 2, 3))] if layer.groups > 1 else inputs
+            return [(source, np.intersect1d(used, have))]
         if isinstance(layer, Reshape):
             return [(source, reshaped(shape, self.network.shape(node.name), kept)[0])]
         if isinstance(layer, Permute) and layer.axes[0] != 0:
