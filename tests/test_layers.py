@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milpcomp.errors import NetworkError
@@ -72,25 +72,39 @@ def pool(draw: st.DrawFn) -> Placed:
 
 
 @st.composite
-def index_map(draw: st.DrawFn) -> Placed:
-    """Draw a reshape, a permutation of axes, or a choice of indices with repeats and zeros."""
+def relabelling(draw: st.DrawFn) -> Placed:
+    """Draw a reshape or a permutation of axes."""
     shape = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=3)))
-    kind = draw(st.sampled_from(["reshape", "permute", "take"]))
-    if kind == "reshape":
+    if draw(st.booleans()):
         return Reshape(draw(st.sampled_from([(size(shape),), (1, *shape), shape[::-1]]))), shape
-    if kind == "permute":
-        return Permute(tuple(draw(st.permutations(range(len(shape)))))), shape
-    chosen = [draw(st.none() | st.lists(st.integers(-1, n - 1), max_size=4)) for n in shape]
-    return Take(chosen), shape
+    return Permute(tuple(draw(st.permutations(range(len(shape)))))), shape
 
 
-affine = st.one_of(dense(), scale(), convolution(), pool(), index_map())
+@st.composite
+def take(draw: st.DrawFn) -> Placed:
+    """Draw a choice of indices along some axes, with repeats and zeros."""
+    shape = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
+    return Take([draw(st.none() | st.lists(st.integers(-1, n - 1), max_size=5)) for n in shape]), shape
 
 
-@given(placed=affine)
-def test_matrix_is_the_linear_part(placed: Placed) -> None:
+KINDS = {
+    "dense": dense(),
+    "scale": scale(),
+    "convolution": convolution(),
+    "pool": pool(),
+    "relabelling": relabelling(),
+    "take": take(),
+}
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@every_kind
+@given(data=st.data())
+@settings(max_examples=60)
+def test_matrix_is_the_linear_part(kind: str, data: st.DataObject) -> None:
     """The sparse matrix, applied to flat samples, is `linear`; it holds no explicit zero and no entry twice."""
-    layer, shape = placed
+    layer, shape = data.draw(KINDS[kind])
     x = _samples(3, shape, 1)
     matrix = layer.matrix(shape)
     out = layer.output_shape(shape)
@@ -99,19 +113,23 @@ def test_matrix_is_the_linear_part(placed: Placed) -> None:
     np.testing.assert_array_equal(layer.linear(x), (x.reshape(3, -1) @ matrix.toarray().T).reshape(3, *out))
 
 
-@given(placed=affine)
-def test_transposed_is_the_matrix_transposed(placed: Placed) -> None:
+@every_kind
+@given(data=st.data())
+@settings(max_examples=60)
+def test_transposed_is_the_matrix_transposed(kind: str, data: st.DataObject) -> None:
     """`transposed` applies the transpose of the matrix, back into the shape of the input."""
-    layer, shape = placed
+    layer, shape = data.draw(KINDS[kind])
     y = _samples(3, layer.output_shape(shape), 2)
     expected = (y.reshape(3, -1) @ layer.matrix(shape).toarray()).reshape(3, *shape)
     np.testing.assert_array_equal(layer.transposed(y, shape), expected)
 
 
-@given(placed=affine)
-def test_split_and_absolute(placed: Placed) -> None:
+@every_kind
+@given(data=st.data())
+@settings(max_examples=60)
+def test_split_and_absolute(kind: str, data: st.DataObject) -> None:
     """The parts of `split` are max(A, 0) and min(A, 0), `absolute` is |A|, all without offset."""
-    layer, shape = placed
+    layer, shape = data.draw(KINDS[kind])
     matrix = layer.matrix(shape).toarray()
     positive, negative = layer.split()
     np.testing.assert_array_equal(positive.matrix(shape).toarray(), np.maximum(matrix, 0))
@@ -121,10 +139,12 @@ def test_split_and_absolute(placed: Placed) -> None:
     assert not any(part.offset().any() for part in (positive, negative, layer.absolute()) if part is not None)
 
 
-@given(placed=affine)
-def test_apply_adds_the_offset(placed: Placed) -> None:
+@every_kind
+@given(data=st.data())
+@settings(max_examples=60)
+def test_apply_adds_the_offset(kind: str, data: st.DataObject) -> None:
     """`apply` is `linear` plus `offset`, the offset is the value at zero, and samples of a batch do not meet."""
-    layer, shape = placed
+    layer, shape = data.draw(KINDS[kind])
     x, out = _samples(3, shape, 3), layer.output_shape(shape)
     applied = layer.apply(x)
     assert applied.shape == (3, *out)
@@ -134,10 +154,12 @@ def test_apply_adds_the_offset(placed: Placed) -> None:
     assert layer.apply(x[:0]).shape == (0, *out)
 
 
-@given(placed=affine)
-def test_terms_bound_the_products(placed: Placed) -> None:
+@every_kind
+@given(data=st.data())
+@settings(max_examples=60)
+def test_terms_bound_the_products(kind: str, data: st.DataObject) -> None:
     """`terms` is at least the number of products, and the offset, in every entry of A x + offset and of A^T y."""
-    layer, shape = placed
+    layer, shape = data.draw(KINDS[kind])
     used = layer.matrix(shape).toarray() != 0
     offset = np.broadcast_to(layer.offset(), layer.output_shape(shape)).reshape(-1) != 0
     assert (used.sum(axis=1) + offset).max(initial=0) <= layer.terms(shape)
