@@ -143,6 +143,10 @@ class Forged:
         (lambda s, a: s["nodes"][1].update(inputs=["0", "0"]), "reads one value"),
         (lambda s, a: s["nodes"][1].update(name="0"), "repeats a name"),
         (lambda s, a: s.update(output="9"), "no node"),
+        (lambda s, a: s.pop("nodes"), "describes no network"),
+        (lambda s, a: s["nodes"][0].pop("name"), "describes no network"),
+        (lambda s, a: s["nodes"][0].update(inputs=[["input"]]), "describes no network"),
+        (lambda s, a: s.update(nodes=3), "describes no network"),
     ],
 )
 def test_malformed_networks_are_refused(change: Callable[..., None], message: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from milpcomp.checker.check import examine
-from milpcomp.checker.claims import Unreadable, attribute, entries, read_domain
+from milpcomp.checker.claims import Unreadable, attribute, entries, read_domain, shown
 from milpcomp.checker.document import Model, read_network
 from milpcomp.checker.edits import facts_of, judge_edit, proved_units, read_carriers, read_edit
 from milpcomp.checker.relation import Relation
@@ -66,6 +66,9 @@ def check_compression(network: Any, compression: Any, domain: Any, report: Any) 
     problems = [*checked.problems, *problems]
     found: tuple[EditEntry, ...] = tuple(judge_edit(edit, proved) for edit in edits)
     claimed = _claimed(compression, problems)
+    digest = attribute(compression, "original_digest")
+    if digest is not None and digest != model.digest:
+        problems.append(f"it was made of another network, {shown(digest)[:14]}")
     deviation = np.inf
     try:
         final = _final(compression, model)
@@ -98,7 +101,7 @@ def _final(compression: Any, model: Model) -> Model:
     network = attribute(compression, "network")
     try:
         final = read_network(network)
-    except (NetworkError, AttributeError, KeyError, TypeError) as error:
+    except NetworkError as error:
         raise Unreadable(f"its network cannot be read: {error}") from None
     ends = [[m.shapes["input"], m.shapes[m.output]] for m in (model, final)]
     if ends[0] != ends[1]:

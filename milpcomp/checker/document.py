@@ -125,7 +125,15 @@ def read_network(network: Any) -> Model:
     NetworkError
         If the data describe no network that the checker understands; the message names the node.
     """
-    structure, arrays = network.document()
+    try:
+        return _read(*network.document())
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, NetworkError):
+            raise
+        raise NetworkError(f"this describes no network: {type(error).__name__}: {error}") from error
+
+
+def _read(structure: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
     shapes: dict[str, Shape] = {INPUT: tuple(int(n) for n in structure["input_shape"])}
     steps: list[Step] = []
     for position, entry in enumerate(structure["nodes"]):

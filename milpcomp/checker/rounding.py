@@ -115,9 +115,10 @@ def rounded_up(values: Vector) -> FloatArray:
 
 
 def tidy(matrix: sp.csr_array) -> sp.csr_array:
-    """Return the matrix without stored zeros; the argument itself is changed."""
-    matrix.eliminate_zeros()
-    return matrix
+    """Return a copy of the matrix without stored zeros."""
+    kept = matrix.copy()  # some results of scipy share their indices with the matrix they were made from
+    kept.eliminate_zeros()
+    return kept
 
 
 def pattern(matrix: sp.csr_array) -> sp.csr_array:
