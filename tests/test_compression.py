@@ -411,6 +411,42 @@ def test_zero_tolerance_is_exact_in_rational_arithmetic(seed: int) -> None:
         assert exact_values(network, x)[network.output] == exact_values(result.network, x)[result.network.output]
 
 
+def test_positive_tolerance_fixes_what_hardly_moves() -> None:
+    """A neuron unstable by 1e-7 behind weight 3 becomes the middle of [0, 1e-7], at a proved cost of 1.5e-7."""
+    network = chain((2,), Dense([[1.0, -1.0], [1e-7, -2e-7]]), Rectifier(), Dense([[1.0, 3.0], [2.0, 0.0]], [0.0, 0.0]))
+    report = true_report(network, SQUARE, exact_ranges(network, SQUARE))
+    assert compress(network, report).edits == ()
+    assert compress(network, report, tolerance=1e-7).edits == ()
+    result = compress(network, report, tolerance=2e-7)
+    (edit,) = result.edits
+    assert isinstance(edit, Fix)
+    assert edit.channels == (1,)
+    assert edit.values[0] == pytest.approx(5e-8)
+    assert 1.49e-7 < result.deviation_bound < 1.51e-7
+    assert result.deviation[1] == 0.0
+    x = points(SQUARE, (2,))
+    assert 1e-7 < np.abs(result.network.forward(x) - network.forward(x)).max() <= result.deviation_bound
+
+
+def test_positive_tolerance_leaves_undecided_neurons_alone() -> None:
+    """Bounds that leave the sign open fix nothing, however close they are, while nothing else is known."""
+    network = chain((2,), Dense([[1.0, -1.0], [1e-9, -2e-9]]), Rectifier(), Dense([[1.0, 1.0]]))
+    assert compress(network, interval_report(network, SQUARE), tolerance=1.0).edits == ()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-3, 0.3, 10.0]))
+def test_positive_tolerance_is_never_exceeded(seed: int, tolerance: float) -> None:
+    """The proved deviation of all edits together stays within the tolerance, and covers the exact differences."""
+    network, domain = planted(np.random.default_rng(seed), 2)
+    result = compress(network, true_report(network, domain, exact_ranges(network, domain)), tolerance=tolerance)
+    assert result.deviation_bound <= tolerance
+    for x in points(domain, (2,), count=4, seed=seed):
+        exact = [exact_values(net, x)[net.output] for net in (network, result.network)]
+        for bound, old, new in zip(result.deviation.reshape(-1).tolist(), *exact, strict=True):
+            assert abs(old - new) <= bound
+
+
 def test_planted_structure_of_every_kind_is_found() -> None:
     """Among random networks with planted structure every kind of edit occurs."""
     found: set[str] = set()

@@ -1,7 +1,8 @@
 """`compress`: from proved verdicts to a smaller network, edit by edit, with a proved bound on what they change.
 
     remove what is zero -> collapse if the output is constant -> layer by layer, inputs first:
-    fix constants, join parallel channels, merge dependent ones, fold what is linear
+    fix constants, join parallel channels, merge dependent ones,
+    with a positive tolerance also fix channels whose outputs hardly move, fold what is linear
 
 Every edit is proposed on the network as it is by then, and admitted only if the proved deviation of all edits together
 stays within the tolerance; one that does not is tried again in halves. The order, and hence the result, is a function
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from milpcomp.compression.deviation import deviation, ranges
-from milpcomp.compression.edits import Collapse, Edit, Remove, by_layer
+from milpcomp.compression.edits import Collapse, Edit, Fix, Join, Merge, Remove, by_layer
 from milpcomp.compression.evidence import Evidence, evidence
 from milpcomp.compression.liveness import liveness
-from milpcomp.compression.propose import Site, constants, dependents, folds, parallels, smaller
+from milpcomp.compression.propose import Site, constants, dependents, folds, narrow, parallels, smaller
 from milpcomp.compression.result import Compression, Skipped, Tolerance
 from milpcomp.compression.rewrite import prepare, replay
 from milpcomp.compression.samples import float32_gap, samples
@@ -37,8 +38,6 @@ ROUNDING = 1e-9
 TRIALS = 64
 """How many parts of one edit are tried before the rest of it is left out."""
 
-PROPOSALS: tuple[Callable[[Site], Iterator[Edit]], ...] = (constants, parallels, dependents, folds)
-
 
 def compress(
     network: Network,
@@ -53,7 +52,8 @@ def compress(
     ----------
     network : Network
     report : Report
-        Of `milpcomp.certify` for this network. Undecided neurons are never touched.
+        Of `milpcomp.certify` for this network. Undecided neurons are never acted upon; what holds of any neuron, that
+        copies can be joined and that nobody misses what nobody reads, holds of them too.
     trust_solver : bool
         Act also on verdicts that rest on the word of a MIP solver.
     tolerance : "rounding" or float
@@ -117,6 +117,7 @@ class _Plan:
         self.edits: list[Edit] = []
         self.skipped: list[Skipped] = []
         self.deviation: FloatArray = np.zeros(network.output_shape)
+        self._sited: tuple[Site | None, int] = (None, 0)
 
     def run(self) -> None:
         """Find edits in the order that the module describes."""
@@ -126,17 +127,21 @@ class _Plan:
                 self.edits.append(Remove(layer, channels, found.of(channels)))
         if self._collapse():
             return
-        for found in self.proved.values():
-            site = self._site(found)
-            for propose in PROPOSALS:
-                count = len(self.edits)
-                for edit in propose(site):
-                    self._admit(edit, TRIALS)
-                site = self._site(found) if len(self.edits) > count else site
+        for layer in self.proved:
+            self._admit_all(layer, constants)
+            self._admit_all(layer, parallels)
+            self._admit_all(layer, dependents)
+            if not isinstance(self.tolerance, str) and self.tolerance > 0:
+                self._fix_narrow(layer)
+            self._admit_all(layer, folds)
         self._collapse()
 
-    def _site(self, found: Evidence) -> Site:
-        return Site.at(self.network, prepare(self.network, self.edits).fused, found)
+    def _site(self, layer: str) -> Site:
+        site, count = self._sited
+        if site is None or site.layer != layer or count != len(self.edits):
+            site = Site.at(self.network, prepare(self.network, self.edits).fused, self.proved[layer])
+            self._sited = site, len(self.edits)
+        return site
 
     @cached_property
     def limit(self) -> float:
@@ -147,6 +152,29 @@ class _Plan:
         spread = float(np.max(np.ptp(outputs, axis=0), initial=0.0)) if len(outputs) else 0.0
         size = float(np.abs(outputs).max(initial=0.0))
         return ROUNDING * (spread if spread > ROUNDING * size else size)
+
+    def _admit_all(self, layer: str, propose: Callable[[Site], Iterator[Edit]]) -> None:
+        for edit in propose(self._site(layer)):
+            self._admit(edit, TRIALS)
+
+    def _fix_narrow(self, layer: str) -> None:
+        """Fix as many of the channels that hardly move as the tolerance allows, the cheapest first."""
+        site = self._site(layer)
+        bases = {c for edit in by_layer(self.edits).get(layer, []) if isinstance(edit, Join | Merge) for c in edit.base}
+        candidates = [pair for pair in narrow(site, self.known[layer]) if pair[0] not in bases]
+        least, most = 0, len(candidates)
+        while least < most:
+            count = (least + most + 1) // 2
+            channels, values = zip(*sorted(candidates[:count]), strict=True)
+            edit = Fix(layer, channels, values, site.proved.of(channels))
+            found = deviation(self.network, [*self.edits, edit], self.domain, self.known)
+            if np.max(found, initial=0.0) <= self.limit:
+                least, best = count, (edit, found)
+            else:
+                most = count - 1
+        if least:
+            self.edits.append(best[0])
+            self.deviation = best[1]
 
     def _admit(self, edit: Edit, trials: int) -> int:
         """Take an edit, or those parts of it that the tolerance allows; return the trials that are left."""

@@ -4,6 +4,7 @@
     parallel    rows [w | b] that are positive multiples of each other, equal slopes     -> Join
     dependent   rows of linear channels in terms of fewer                                -> Merge
     linear      all channels that are left                                               -> Fold
+    narrow      outputs hardly move (only where the tolerance is a positive number)      -> Fix
 
 Where a constant cannot pass into a reader because that pads with zeros, dependence is sought between rows [w | b], so
 that no constant is left over (DESIGN: the rank of [W | b] instead of W).
@@ -16,7 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from milpcomp.compression.absorb import obstacle
+from milpcomp.bounds.interval import Interval
+from milpcomp.compression.absorb import grouped, obstacle, readers
 from milpcomp.compression.dependence import dependent_rows, parallel_rows
 from milpcomp.compression.edits import Collapse, Edit, Fix, Fold, Join, Merge
 from milpcomp.compression.evidence import Evidence
@@ -26,6 +28,7 @@ from milpcomp.compression.rows import Rows, rows_before
 from milpcomp.errors import EditError
 from milpcomp.network.graph import INPUT, Network
 from milpcomp.network.layers import FloatArray, IntArray, Rectifier, size
+from milpcomp.stability.verdict import Phase
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,34 @@ def constants(site: Site) -> Iterator[Edit]:
     if channels:
         values = tuple(float(outputs[channel, 0]) for channel in channels)
         yield Fix(site.layer, tuple(channels), values, site.proved.of(channels))
+
+
+def narrow(site: Site, outputs: Interval) -> list[tuple[int, float]]:
+    """Return (channel, value) for channels to be fixed at some cost, the cheapest ones first.
+
+    The value is the middle of the proved range of the channel's outputs, or 0 where readers take no constant, so even a
+    neuron that is unstable by a hair's breadth can go. The cost is estimated by the weights of the readers. Undecided
+    neurons are left alone.
+
+    Parameters
+    ----------
+    site : Site
+    outputs : Interval, shape (1, *shape)
+        Proved bounds of the rectifier's outputs.
+    """
+    if not outputs.lower.size or obstacle(site.original, site.layer, shifts=False) is not None:
+        return []
+    flat = outputs.lower.shape[1], -1
+    low, high = outputs.lower.reshape(flat).min(axis=1), outputs.upper.reshape(flat).max(axis=1)
+    zero = obstacle(site.original, site.layer, shifts=True) is not None
+    values = np.zeros(len(low)) if zero else low + (high - low) / 2
+    weights = np.zeros(len(low))
+    for reader in readers(site.current, site.layer)[0]:
+        weights += np.abs(grouped(reader.layer, len(low))).sum(axis=2).max(axis=0, initial=0.0)
+    cost = np.maximum(high - values, values - low) * weights
+    decided = np.array([verdict.phase is not Phase.UNDECIDED for verdict in site.proved.verdicts]).reshape(flat)
+    usable = [channel for channel in site.channels.tolist() if decided[channel].all() and np.isfinite(cost[channel])]
+    return [(channel, float(values[channel])) for channel in sorted(usable, key=lambda channel: cost[channel])]
 
 
 def parallels(site: Site) -> Iterator[Edit]:
