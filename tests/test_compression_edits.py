@@ -77,6 +77,7 @@ def test_rewrite_depends_on_edits_alone() -> None:
         (Join("1", (1,), (2,), (-1.0,)), "other numbers"),
         (Join("1", (1,), (7,), (1.0,)), "other numbers"),
         (Fold("1", (1, 2), (1.0, 1.0), False, (ACTIVE, ALSO_ACTIVE)), "leaves out channels"),
+        (Fold("1", (1, 2), (1.0, 1.0), True, (ACTIVE, ALSO_ACTIVE)), "leaves out channels"),
         (Fold("1", (0, 1, 2), (1.0, 1.0, 1.0), False, (DEAD, ACTIVE, ALSO_ACTIVE)), "not proved linear"),
         (Fold("1", (1,), (2.0,), False, (ACTIVE,)), "not proved linear"),
         (Collapse(("1",), np.zeros(2)), "collapses to shape"),

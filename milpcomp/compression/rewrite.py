@@ -52,13 +52,13 @@ def replay(network: Network, edits: Sequence[Edit]) -> Shrunk:
         if isinstance(edit, Collapse):
             made = Network(network.input_shape, constant(network.output, edit.value, network.input_shape))
             return Shrunk(made, {network.output: (network.output, None)})
-    fused = prepare(network, edits).fused
-    live = liveness(fused)
-    for layer, own in by_layer(edits).items():
-        folded = {channel for edit in own if isinstance(edit, Fold) for channel in edit.channels}
-        if folded and layer in fused and not set(live.channels(layer).tolist()) <= folded:
-            raise EditError(f"folding {layer!r} leaves out channels that are still read")
-    return shrink(fused)
+    prepared = prepare(network, edits)
+    for edit in edits:
+        if isinstance(edit, Fold):
+            read = set(liveness(prepared.before(edit.layer)).channels(edit.layer).tolist())
+            if not read <= set(edit.channels):
+                raise EditError(f"folding {edit.layer!r} leaves out channels that are still read")
+    return shrink(prepared.fused)
 
 
 @dataclass(frozen=True, eq=False)
