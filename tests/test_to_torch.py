@@ -208,3 +208,12 @@ def test_pre_activations_are_differentiable() -> None:
     assert x.grad is not None
     assert x.grad.tolist() == [[1.0, -1.0]]
     assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_everything_moves_to_the_device() -> None:
+    """No number stays behind on the CPU: on torch's device without storage, everything is computed there."""
+    network = residual_cnn(np.random.default_rng(0))
+    found = pre_activation_module(network, device="meta")(torch.empty(3, 2, 6, 6, dtype=torch.float64, device="meta"))
+    assert {name: (value.device.type, *value.shape) for name, value in found.items()} == {
+        node.name: ("meta", 3, network.width(node.name)) for node in network.rectifiers
+    }

@@ -37,6 +37,9 @@ MODE_DEPENDENT = (
 BATCH_SIZE = 2
 """Samples in the batch that the module is traced with; one would hide what depends on the batch size."""
 
+LARGEST_BATCH = 2**31
+"""Any bound will do; without one, torch 2.6 takes a slice of all samples for a condition on the batch size."""
+
 
 def export(module: nn.Module, example_input: ArrayLike | None, input_shape: Sequence[int] | None) -> ExportedProgram:
     """Return the functional ATen graph of `module`.
@@ -59,7 +62,7 @@ def export(module: nn.Module, example_input: ArrayLike | None, input_shape: Sequ
     batch = _batch(module, sample_shape(example_input, input_shape))
     _check_output(_run(module, batch), batch)
     try:
-        return _export(module, batch, ({0: Dim("batch")},))
+        return _export(module, batch, ({0: Dim("batch", max=LARGEST_BATCH)},))
     except Exception as error:  # torch.export documents no common class
         if _exports_with_fixed_batch(module, batch):
             raise NetworkError(
