@@ -7,7 +7,11 @@ p and q need not be. ``c(P, Q) = 0`` proves all that remain: P stably inactive, 
 sign), sign +1 for P and -1 for Q.
 
 A solution with p = 1 is *no* witness: z = 1 and h = 0 is feasible where the pre-activation is 0, and the margin
-(`milpcomp.milp.margin`) widens that to pre-activations above -margin. Witnesses come from forward passes.
+(`milpcomp.milp.margin`) widens that to pre-activations above -margin. Witnesses come from forward passes. So that ties
+are not preferred to real witnesses, the objective has one more term, a share of REWARD for h of each pair of P and for
+hbar of each of Q. Scaled, these are at most 1, so all of them together are worth at most REWARD, and an objective
+above -1 still says c(P, Q) = 0. (Measured with HiGHS on twelve networks 6-12-10-8: 47 MIPs instead of 88, no tie instead
+of 25, half the time.)
 """
 
 from __future__ import annotations
@@ -25,8 +29,11 @@ from milpcomp.network.layers import IntArray
 
 Pair = tuple[str, int, int]
 
+REWARD = 0.25
+"""The most that rewards for clear signs can add up to."""
+
 HALF = -0.5
-"""The objective between "no pair" (0) and "one pair or more" (-1 or less)."""
+"""An objective between "no pair" (-REWARD or more) and "one pair or more" (-1 or less)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +79,20 @@ def pair_problem(encoding: Encoding, pairs: Sequence[Pair], margins: Mapping[str
     builder.add_rows([diagonal(columns, 1.0), diagonal(z, -1.0 * signs)], free, limit)  # p - z <= 0, q + z <= 1
     milp = builder.milp()
     row_upper, cost = milp.row_upper.copy(), milp.cost.copy()
+    cost[columns] = -1.0
     for slot in slots:
         row_upper[slot.row] += slot.margin
-    cost[columns] = -1.0
+        cost[slot.near] = -REWARD / len(slots)
     return PairProblem(replace(milp, row_upper=row_upper, cost=cost), tuple(slot.pair for slot in slots), columns)
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """A pair, the binary of its neuron, and the row that its margin relaxes."""
+    """A pair, the binary of its neuron, the column on the side of its sign, and the row that its margin relaxes."""
 
     pair: Pair
     z: int
+    near: int
     row: int
     margin: float
 
@@ -93,6 +102,7 @@ def _slots(encoding: Encoding, pair: Pair, margin: float) -> Iterator[_Slot]:
     layer, unit, sign = pair
     block = encoding.blocks[layer]
     i = int(np.searchsorted(block.units, unit))
-    far, row = (block.hbar[i], block.hbar_row[i]) if sign > 0 else (block.h[i], block.h_row[i])
+    near, far = (block.h[i], block.hbar[i]) if sign > 0 else (block.hbar[i], block.h[i])
+    row = block.hbar_row[i] if sign > 0 else block.h_row[i]
     if block.z[i] >= 0 and margin < encoding.milp.upper[far]:
-        yield _Slot(pair, int(block.z[i]), int(row), margin)
+        yield _Slot(pair, int(block.z[i]), int(near), int(row), margin)

@@ -1,16 +1,18 @@
-"""The one-solve method: a single P/Q problem over the whole network, solved again whenever P and Q have shrunk.
+"""The one-solve method: P/Q problems over the whole network, smaller and smaller until c(P, Q) = 0 is proved.
 
+    linear relaxations of the P/Q problem, for all open pairs and then for halves of them; their inputs are replayed
     repeat  c(P, Q) over all open pairs (`milpcomp.milp.pairs`)
             a new witness among the inputs that the solver shows    -> P and Q shrink, again
-            proved c(P, Q) > -1 (as a minimisation)                 -> P stably inactive, Q stably active, done
+            proved c(P, Q) = 0                                      -> P stably inactive, Q stably active, done
             a solution that counts pairs which its replay does not  -> these are *tied*: out of the objective, again
             anything else (time limit, error, nonsense)             -> what is open stays undecided
 
 (Serra, Kumar and Ramalingam, arXiv 2102.07804, section 5.) The published scheme removes pairs inside the running
-solver, by lazy constraints; HiGHS has none, so the solver is interrupted at the first solution that counts a pair, and
-started again on the smaller problem. Each time the linear relaxation comes first, and its input is replayed (Fischetti
-and Jo, 2018), as are those of all nodes where the solver shows them: what the published scheme gains by injecting them
-as incumbents, the pairs that they witness, is taken out of P and Q at once.
+solver, by lazy constraints, and injects the relaxation's input at every node as an incumbent (Fischetti and Jo, 2018).
+HiGHS has no lazy constraints and shows no relaxation points. So the solver is interrupted at the first solution that
+counts a pair and started again on the smaller problem, and the relaxations are solved here, before it. Replaying an
+input does what injecting it would do: all pairs that it witnesses leave P and Q. (Halving matters: on a 49-64-64-64-10
+network 192 of 192 neurons in 10 s, instead of 74 in 60 s with the relaxation of the whole objective alone.)
 
 Tied pairs (z = 1 and h = 0 is feasible at a pre-activation of 0, and within the margin below it) stay undecided here
 and are finished by the per-neuron problems, which maximise the pre-activation itself.
@@ -68,11 +70,10 @@ def search(
     """
     deadline = min(ledger.deadline, time.monotonic() + time_limit_s)
     state = _Search(ledger, backend, encoding, margins(encoding), deadline)
+    state.relaxations(state.open_pairs(layers))
     while state.seconds_left() > 0:
-        pairs = [pair for pair in ledger.open_pairs() if pair[0] in layers]
-        problem = pair_problem(encoding, [pair for pair in pairs if pair not in state.tied], state.margins)
-        state.tied.update(set(pairs) - set(problem.pairs))
-        if not problem.pairs or not state.step(problem):
+        problem = state.problem(state.open_pairs(layers))
+        if not problem.pairs or not state.integer(problem):
             break
     return [pair for pair in ledger.open_pairs() if pair in state.tied]
 
@@ -91,17 +92,33 @@ class _Search:
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
 
-    def step(self, problem: PairProblem) -> bool:
-        """Solve one P/Q problem; tell whether it changed P, Q or the tied pairs, so that another may change more."""
-        relaxed = guarded_solve(self.backend, problem.milp.relaxed(), self._options(), known=0.0)
-        if relaxed.proves(HALF):
-            prove(self.ledger, list(problem.pairs))
-            return False
-        if relaxed.solution is not None and offer(self.ledger, self.encoding, relaxed.solution):
-            return True
-        return self._integer(problem)
+    def open_pairs(self, layers: Sequence[str]) -> list[Pair]:
+        return [pair for pair in self.ledger.open_pairs() if pair[0] in layers and pair not in self.tied]
 
-    def _integer(self, problem: PairProblem) -> bool:
+    def problem(self, pairs: list[Pair]) -> PairProblem:
+        """Return the P/Q problem of `pairs`; those that it cannot decide count as tied from now on."""
+        problem = pair_problem(self.encoding, pairs, self.margins)
+        self.tied.update(set(pairs) - set(problem.pairs))
+        return problem
+
+    def relaxations(self, pairs: list[Pair]) -> None:
+        """Solve linear relaxations for all pairs together, and for halves of those that this leaves open."""
+        waiting = [pairs]
+        while waiting and self.seconds_left() > 0:
+            part = [pair for pair in waiting.pop() if is_open(self.ledger, pair)]
+            problem = self.problem(part)
+            if not problem.pairs:
+                continue
+            relaxed = guarded_solve(self.backend, problem.milp.relaxed(), self._options(), known=0.0)
+            if relaxed.proves(HALF):
+                prove(self.ledger, list(problem.pairs))
+            elif relaxed.solution is not None and offer(self.ledger, self.encoding, relaxed.solution):
+                waiting.append(part)
+            elif relaxed.solution is not None and len(part) > 1:
+                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+
+    def integer(self, problem: PairProblem) -> bool:
+        """Solve a P/Q problem; tell whether it changed P, Q or the tied pairs, so that another may change more."""
         fresh = 0
 
         def found(columns: FloatArray) -> bool:
