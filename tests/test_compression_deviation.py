@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from milpcomp.bounds.interval import Interval
 from milpcomp.compression import Fix, Fold, Join, Merge, Remove, rewrite
-from milpcomp.compression.balls import Ball
+from milpcomp.compression.balls import Ball, accumulate
 from milpcomp.compression.dependence import dependent_rows, parallel_rows
 from milpcomp.compression.deviation import deviation, ranges
 from milpcomp.compression.edits import Edit
@@ -62,6 +62,28 @@ def test_overflow_is_an_infinite_ball() -> None:
     """Nothing is known of a product beyond the largest float."""
     assert (Ball.exact(1e200) * Ball.exact(1e200)).bound == np.inf
     assert (Ball.exact(1e308) + Ball.exact(1e308)).bound == np.inf
+
+
+@pytest.mark.parametrize("few", [0, 4])
+@pytest.mark.parametrize("small", [0, 10**6])
+def test_accumulated_products_contain_the_exact_ones(monkeypatch: pytest.MonkeyPatch, few: int, small: int) -> None:
+    """Known errors and a-priori bounds both cover the exact start + left @ right, given radii included."""
+    monkeypatch.setattr("milpcomp.compression.balls.FEW_TERMS", few)
+    monkeypatch.setattr("milpcomp.compression.balls.SMALL_PRODUCT", small)
+    rng = np.random.default_rng(0)
+    start, left, right = (
+        rng.normal(size=(5, 7)),
+        rng.normal(size=(5, 6)) * (rng.random((5, 6)) < 0.6),
+        rng.normal(size=(6, 7)),
+    )
+    found = accumulate(Ball.exact(start), Ball.exact(left), Ball(right, np.full((6, 7), 1e-3)))
+    for i, j in np.ndindex(5, 7):
+        moved = [Fraction(float(right[k, j])) + Fraction(1, 1000) * int(np.sign(left[i, k])) for k in range(6)]
+        exact = Fraction(float(start[i, j])) + sum(Fraction(float(left[i, k])) * moved[k] for k in range(6))
+        assert abs(exact - Fraction(float(found.value[i, j]))) <= Fraction(float(found.bound[i, j]))
+    whole = accumulate(Ball.exact(np.round(start)), Ball.exact(np.round(left)), Ball.exact(np.round(right)))
+    assert np.array_equal(whole.value, np.round(start) + np.round(left) @ np.round(right))
+    assert (whole.bound == 0).all() == (small > 0 or few > 0)
 
 
 # ---------------------------------------------------------------------------------------------------- dependence

@@ -20,10 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from milpcomp.bounds.rounding import SLACK, UNDERFLOW
+from milpcomp.bounds.rounding import SLACK, UNDERFLOW, gamma
 from milpcomp.network.layers import FloatArray
 
 SPLITTER = 2.0**27 + 1.0
+FEW_TERMS = 4
+SMALL_PRODUCT = 2_000_000
+"""Rows with few terms, and products with fewer multiplications, are worth knowing every rounding error of."""
+
 LEAST_EXACT = 2.0**-960
 """Products not smaller than this lose nothing to underflow, nor do the steps that find their rounding error."""
 
@@ -83,6 +87,40 @@ class Ball:
             if self.radius.any() or other.radius.any():
                 radius = radius + np.abs(a) * other.radius + self.radius * (np.abs(b) + other.radius)
             return Ball(product, radius)
+
+
+def accumulate(start: Ball, left: Ball, right: Ball) -> Ball:
+    """Return ``start + left @ right`` for matrices, one term after the other.
+
+    Rows of `left` with few non-zero entries, and all rows of small products, know the error of every operation; the
+    others have an a-priori bound, which is never 0.
+    """
+    counts = np.count_nonzero(left.magnitude, axis=1)
+    few = (counts <= FEW_TERMS) | (left.value.size * right.value.shape[1] <= SMALL_PRODUCT)
+    value, radius = np.array(start.value), np.array(np.broadcast_to(start.radius, start.value.shape))
+    for rows, rule in ((few, _exactly), (~few, _roughly)):
+        if rows.any():
+            part = rule(start[rows], left[rows], right)
+            value[rows], radius[rows] = part.value, part.radius
+    return Ball(value, radius)
+
+
+def _exactly(start: Ball, left: Ball, right: Ball) -> Ball:
+    for term in np.flatnonzero(left.magnitude.any(axis=0)):
+        start = start + left[:, term][:, None] * right[term]
+    return start
+
+
+def _roughly(start: Ball, left: Ball, right: Ball) -> Ball:
+    """Sum the terms in the same order, with the bound of `milpcomp.bounds.rounding` on the error of all of them."""
+    value = start.value
+    terms = np.flatnonzero(left.value.any(axis=0))
+    for term in terms:
+        value = value + left.value[:, term][:, None] * right.value[term]
+    size = np.abs(start.value) + np.abs(left.value) @ np.abs(right.value)
+    own, given = (np.broadcast_to(ball.radius, ball.value.shape) for ball in (left, right))
+    passed = own @ (np.abs(right.value) + given) + np.abs(left.value) @ given
+    return Ball(value, start.radius + gamma(len(terms) + 2) * size + UNDERFLOW + passed)
 
 
 def _halves(a: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -155,7 +156,12 @@ class _Plan:
 
     def _admit_all(self, layer: str, propose: Callable[[Site], Iterator[Edit]]) -> None:
         for edit in propose(self._site(layer)):
+            count = len(self.skipped)
             self._admit(edit, TRIALS)
+            parts = self.skipped[count:]
+            if parts:  # the reason of the first part stands for those of the others
+                channels = tuple(sorted({channel for part in parts for channel in part.channels}))
+                self.skipped[count:] = [replace(parts[0], channels=channels)]
 
     def _fix_narrow(self, layer: str) -> None:
         """Fix as many of the channels that hardly move as the tolerance allows, the cheapest first."""

@@ -33,7 +33,7 @@ import numpy as np
 from milpcomp.bounds.interval import Interval, step
 from milpcomp.bounds.rounding import SLACK, UNDERFLOW
 from milpcomp.compression.absorb import grouped
-from milpcomp.compression.balls import Ball
+from milpcomp.compression.balls import Ball, accumulate
 from milpcomp.compression.edits import Collapse, Edit, Fix, Fold, Join, Merge, by_layer, combination
 from milpcomp.compression.rewrite import Prepared, prepare
 from milpcomp.compression.rows import Rows, carried, rows_before, with_weight
@@ -211,13 +211,11 @@ class _Errors:
 
     def _gap(self, rows: Rows, relation: _Relation, error: FloatArray) -> FloatArray:
         """Return a bound on how far pre-activations of the original network miss a relation between them."""
-        own = Ball.exact(relation.own)
-        weight = rows.weight[relation.channels] * own[:, None]
-        bias = rows.bias[relation.channels] * own - Ball.exact(relation.shift)
-        for i, channel in enumerate(relation.base):
-            factor = relation.matrix[:, i]
-            weight = weight - factor[:, None] * rows.weight[[channel]]
-            bias = bias - factor * rows.bias[[channel]]
+        own, channels = Ball.exact(relation.own[:, None]), relation.channels
+        start = rows.weight[channels] * own
+        weight = accumulate(start, -relation.matrix, rows.weight[relation.base])
+        bias = rows.bias[channels][:, None] * own - Ball.exact(relation.shift[:, None])
+        bias = accumulate(bias, -relation.matrix, rows.bias[relation.base][:, None])
         rest = tuple(1 for _ in error.shape[2:])
         factors = np.abs(relation.own).reshape(-1, *rest)
         mixed = np.tensordot(relation.matrix.magnitude, error[0, relation.base], axes=1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from milpcomp.compression.absorb import Absorbed, absorb, obstacle, readers, with_numbers
-from milpcomp.compression.balls import Ball
+from milpcomp.compression.balls import Ball, accumulate
 from milpcomp.compression.edits import Collapse, Edit, Expansion, Fold, Remove, by_layer
 from milpcomp.compression.liveness import liveness
 from milpcomp.compression.selection import constant
@@ -143,13 +143,11 @@ def _fuse(network: Network, layer: str) -> tuple[Network, Fusion]:
     assert isinstance(middle, Scale)
     assert isinstance(second, Dense)
     scales = np.broadcast_to(middle.scale, first.bias.shape)
-    weight = Ball.exact(np.zeros((len(second.bias), first.weight.shape[1])))
-    bias = Ball.exact(second.bias)
-    for unit in np.flatnonzero(scales):
-        column = Ball.exact(second.weight[:, unit]) * Ball.exact(scales[unit])
-        if column.value.any():
-            weight = weight + column[:, None] * Ball.exact(first.weight[unit])
-            bias = bias + column * Ball.exact(first.bias[unit])
+    columns = Ball.exact(second.weight) * Ball.exact(scales)
+    weight = accumulate(
+        Ball.exact(np.zeros((len(second.bias), first.weight.shape[1]))), columns, Ball.exact(first.weight)
+    )
+    bias = accumulate(Ball.exact(second.bias[:, None]), columns, Ball.exact(first.bias[:, None]))[:, 0]
     joined = Node(after.name, Dense(weight.value, bias.value), before.inputs)
     nodes = [joined if node is after else node for node in network.nodes if node.name not in (before.name, layer)]
     fusion = Fusion(network, layer, after.name, before.inputs[0], first, weight, bias)
