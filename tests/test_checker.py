@@ -383,7 +383,7 @@ def test_true_random_reports_are_accepted(seed: int) -> None:
 
 
 def claim_anything(seed: int, data: st.DataObject) -> bool:
-    """Claim anything, with any proof, stage, bounds, witnesses and slopes, and tell whether what is accepted is true."""
+    """Claim anything, with any proof, bounds, witnesses and slopes, and tell whether what is accepted is true."""
     network, box, report = random_case(seed)
     ranges = exact_ranges(network, box)
     verdicts = []

@@ -13,6 +13,7 @@ from milpcomp.checker.arithmetic import require_ieee
 from milpcomp.checker.document import INPUT, Linear, Model, read_network
 from milpcomp.checker.exact import exact_elements
 from milpcomp.checker.intervals import Interval, interval_step, rounded_up
+from milpcomp.checker.linear import chord
 from milpcomp.checker.records import Slopes, earlier_rectifiers
 from milpcomp.checker.sweep import prove_bounds
 from milpcomp.checker.witnesses import forward
@@ -126,6 +127,7 @@ def test_bounds_enclose_exact_values(network: Network, seed: int, numbers: list[
                 assert bounds[name].upper[i] == np.inf or Fraction(float(bounds[name].upper[i])) >= value
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1))
 def test_bounds_enclose_true_ranges(seed: int) -> None:
     """Over a box, bounds enclose the true range of every pre-activation, and linear ones are no looser."""
@@ -140,6 +142,17 @@ def test_bounds_enclose_true_ranges(seed: int) -> None:
         for i, (least, most) in enumerate(truth):
             assert plain[source].lower[i] <= tight[source].lower[i] <= least
             assert plain[source].upper[i] >= tight[source].upper[i] >= most
+
+
+@given(st.floats(-1e6, 0, exclude_max=True), st.floats(0, 1e6, exclude_min=True), st.floats(-4, 4), st.floats(-4, 4))
+def test_chords_pass_both_ends(low: float, high: float, p: float, n: float) -> None:
+    """The heights of a chord, exactly evaluated, put it above and below the rectifier at both ends of its interval."""
+    with np.errstate(all="ignore"):
+        slope, above, below = chord(Interval(np.array([low]), np.array([high])), np.array([p]), np.array([n]))
+    assert np.isfinite(above).all()
+    for x, y in ((low, Fraction(n) * Fraction(low)), (high, Fraction(p) * Fraction(high))):
+        line = Fraction(float(slope[0])) * Fraction(x)
+        assert line + Fraction(float(below[0])) <= y <= line + Fraction(float(above[0]))
 
 
 def test_linear_bound_by_hand() -> None:

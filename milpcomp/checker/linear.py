@@ -138,13 +138,13 @@ def _product(here: FloatArray, matrix: sp.csr_array) -> FloatArray:
 def _through_rectifier(step: Rectifier, x: Interval, here: FloatArray, alpha: FloatArray, result: _Sum) -> FloatArray:
     """Return the coefficients of the source of a rectifier; the heights of the lines go to the sum."""
     p, n = step.positive, step.negative
-    chord, above, below = _chord(x, p, n)
+    middle, above, below = chord(x, p, n)
     tangent = np.clip(n + alpha * (p - n), np.minimum(p, n), np.maximum(p, n))
     corner_below = p >= n
     exact = np.where(x.lower >= 0, p, n)
     stable = (x.lower >= 0) | (x.upper <= 0)
-    top = np.where(stable, exact, np.where(corner_below, chord, tangent))
-    bottom = np.where(stable, exact, np.where(corner_below, tangent, chord))
+    top = np.where(stable, exact, np.where(corner_below, middle, tangent))
+    bottom = np.where(stable, exact, np.where(corner_below, tangent, middle))
     top_height = np.where(stable | ~corner_below, 0.0, above)
     bottom_height = np.where(stable | corner_below, 0.0, below)
     rising = here > 0
@@ -156,7 +156,7 @@ def _through_rectifier(step: Rectifier, x: Interval, here: FloatArray, alpha: Fl
     return product
 
 
-def _chord(x: Interval, p: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def chord(x: Interval, p: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return slopes of lines, and the heights that put each above and below both ends of the rectifier over x.
 
     Over an interval that holds zero, a rectifier with p >= n lies below any line that passes above both ends, and one
