@@ -105,7 +105,7 @@ class Box:
         """Tell for each row of `x` (N, *shape) whether it lies in the box."""
         points = np.asarray(x, dtype=np.float64)
         inside: NDArray[np.bool_] = (points >= self.lower) & (points <= self.upper)
-        return np.asarray(inside.reshape(len(points), -1).all(axis=1))
+        return np.asarray(inside.all(axis=tuple(range(1, inside.ndim))))
 
     def clip(self, x: FloatArray) -> FloatArray:
         """Return `x` (N, *shape) moved to the nearest points of the box."""

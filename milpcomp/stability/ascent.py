@@ -65,8 +65,8 @@ class Search:
             for step in self._steps(steps):
                 rows.climb(LEARNING_RATE * (1 - 0.9 * step / steps)) if climb else rows.jump()
                 if not climb or step % OFFER_EVERY == OFFER_EVERY - 1 or step == steps - 1:
-                    self.ledger.offer(rows.best())
-                    rows.keep(self.ledger.open_pairs())
+                    if self.ledger.offer(rows.winners()):
+                        rows.keep(self.ledger.open_pairs())
                 if not rows.pairs:
                     break
 
@@ -107,11 +107,12 @@ class _Rows:
         self._optimiser.step()
         self.t.clamp_(0.0, 1.0)
 
-    def best(self) -> FloatArray:
-        """Return the best row of each pair as inputs inside the domain."""
+    def winners(self) -> FloatArray:
+        """Return, as inputs inside the domain, the best row of each pair that this row seems to settle."""
         with torch.no_grad():
-            values = self._objective(self.t).reshape(len(self.pairs), self.restarts)
-            rows = torch.arange(len(self.pairs), device=values.device) * self.restarts + values.argmax(dim=1)
+            best = self._objective(self.t).reshape(len(self.pairs), self.restarts).max(dim=1)
+            pairs = torch.nonzero(best.values > 0)[:, 0]
+            rows = pairs * self.restarts + best.indices[pairs]
             x = (self.lower + self.t[rows] * self.width).cpu().numpy()
         return self.search.ledger.domain.clip(x)
 
