@@ -17,8 +17,8 @@ from tests.nets import chain, residual_cnn
 def start(network: Network, domain: Box, deadline: float = float("inf")) -> tuple[Ledger, Search]:
     """Return a ledger and a search on it."""
     box = domain.fit(network.input_shape)
-    ledger = Ledger(network, box, interval_bounds(network, box), deadline)
-    return ledger, Search(ledger, np.random.default_rng(0))
+    ledger = Ledger(network, box, interval_bounds(network, box))
+    return ledger, Search(ledger, np.random.default_rng(0), deadline=deadline)
 
 
 def test_one_jump_decides_an_affine_layer() -> None:

@@ -41,6 +41,14 @@ class Window:
             raise NetworkError(f"{self} does not fit an image of {height} x {width}")
         return (rows - 1) // self.stride[0] + 1, (columns - 1) // self.stride[1] + 1
 
+    def grid(self, i: int, j: int, rows: int, columns: int) -> tuple[slice, slice]:
+        """Return which pixels of the padded image entry (i, j) of the kernel reads, for all rows x columns windows."""
+        first, second = i * self.dilation[0], j * self.dilation[1]
+        return (
+            slice(first, first + (rows - 1) * self.stride[0] + 1, self.stride[0]),
+            slice(second, second + (columns - 1) * self.stride[1] + 1, self.stride[1]),
+        )
+
     def view(self, x: NDArray[Any], fill: int = 0) -> NDArray[Any]:
         """Return the windows of x (N, C, H, W) as an array (N, C, rows, columns, kernel height, kernel width)."""
         top, left, bottom, right = self.padding
@@ -54,15 +62,8 @@ class Window:
         count, channels, rows, columns = windows.shape[:4]
         top, left, bottom, right = self.padding
         padded = np.zeros((count, channels, height + top + bottom, width + left + right))
-        for i in range(self.kernel[0]):
-            for j in range(self.kernel[1]):
-                first, second = i * self.dilation[0], j * self.dilation[1]
-                padded[
-                    :,
-                    :,
-                    first : first + (rows - 1) * self.stride[0] + 1 : self.stride[0],
-                    second : second + (columns - 1) * self.stride[1] + 1 : self.stride[1],
-                ] += windows[..., i, j]
+        for i, j in np.ndindex(*self.kernel):
+            padded[(slice(None), slice(None), *self.grid(i, j, rows, columns))] += windows[..., i, j]
         return padded[:, :, top : top + height, left : left + width]
 
 
@@ -134,14 +135,17 @@ class Conv2d(Affine):
 
     def transposed(self, y: FloatArray, shape: Shape) -> FloatArray:
         count, _, rows, columns = y.shape
-        filters = self._filters()
-        grouped = y.reshape(count, self.groups, filters.shape[1], rows, columns).transpose(1, 0, 3, 4, 2)
-        patches = grouped.reshape(self.groups, count * rows * columns, filters.shape[1]) @ filters
-        windows = patches.reshape(self.groups, count, rows, columns, self.weight.shape[1], *self.window.kernel)
-        return self.window.fold(
-            windows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(count, shape[0], rows, columns, *self.window.kernel),
-            *shape[1:],
-        )
+        top, left, bottom, right = self.padding
+        filters, channels, height, width = self._filters().shape[1], *self.weight.shape[1:]
+        grouped = y.reshape(count, self.groups, filters, rows, columns).transpose(1, 0, 3, 4, 2)
+        flat = grouped.reshape(self.groups, count * rows * columns, filters)
+        weight = self.weight.reshape(self.groups, filters, channels, height, width)
+        padded = np.zeros((self.groups, count, shape[1] + top + bottom, shape[2] + left + right, channels))
+        for i, j in np.ndindex(height, width):  # each weight of the kernel spreads y over one shifted grid of pixels
+            spread = (flat @ weight[..., i, j]).reshape(self.groups, count, rows, columns, channels)
+            padded[(slice(None), slice(None), *self.window.grid(i, j, rows, columns))] += spread
+        image = padded[:, :, top : top + shape[1], left : left + shape[2]]
+        return image.transpose(1, 0, 4, 2, 3).reshape(count, *shape)
 
     def matrix(self, shape: Shape) -> sp.csr_array:
         out = self.output_shape(shape)

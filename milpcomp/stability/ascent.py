@@ -27,7 +27,7 @@ from milpcomp.stability.sampling import corners, uniform
 
 Pair = tuple[str, int, int]
 
-BATCH_ELEMENTS = 8_000_000
+BATCH_ELEMENTS = 2_000_000
 """About how many pre-activations and inputs one batch of rows may hold."""
 
 OFFER_EVERY = 10
@@ -39,11 +39,12 @@ LEARNING_RATE = 0.1
 
 @dataclass(frozen=True)
 class Search:
-    """A gradient search over the domain of one ledger, on one torch device."""
+    """A gradient search over the domain of one ledger, on one torch device, until a deadline (``time.monotonic()``)."""
 
     ledger: Ledger
     rng: np.random.Generator
     device: str = "cpu"
+    deadline: float = float("inf")
 
     def jump(self, steps: int = 6) -> None:
         """Search by corner jumps from one start per open question."""
@@ -59,20 +60,22 @@ class Search:
         restarts = max(1, min(restarts, BATCH_ELEMENTS // row_size))
         per_batch = max(1, BATCH_ELEMENTS // (row_size * restarts))
         module = pre_activation_module(network, torch.float64, self.device)
-        pairs = self.ledger.open_pairs()
-        for start in range(0, len(pairs), per_batch):
-            rows = _Rows(self, module, pairs[start : start + per_batch], restarts)
+        waiting = self.ledger.open_pairs()
+        while waiting and time.monotonic() < self.deadline:
+            rows = _Rows(self, module, waiting[:per_batch], restarts)
             for step in self._steps(steps):
                 rows.climb(LEARNING_RATE * (1 - 0.9 * step / steps)) if climb else rows.jump()
-                if not climb or step % OFFER_EVERY == OFFER_EVERY - 1 or step == steps - 1:
-                    if self.ledger.offer(rows.winners()):
-                        rows.keep(self.ledger.open_pairs())
+                due = not climb or step % OFFER_EVERY == OFFER_EVERY - 1 or step == steps - 1
+                if due and self.ledger.offer(rows.winners()):
+                    rows.keep(self.ledger.open_pairs())
                 if not rows.pairs:
                     break
+            still_open = set(self.ledger.open_pairs())
+            waiting = [pair for pair in waiting[per_batch:] if pair in still_open]
 
     def _steps(self, steps: int) -> Iterator[int]:
         for step in range(steps):
-            if time.monotonic() > self.ledger.deadline:
+            if time.monotonic() > self.deadline:
                 return
             yield step
 

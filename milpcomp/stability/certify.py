@@ -41,8 +41,8 @@ from milpcomp.stability.report import Report
 from milpcomp.stability.sampling import batches
 from milpcomp.stability.verdict import Stage
 
-BOUND_SHARE = 0.5
-"""The bound stage may take this share of the time that is left; large networks need the rest for the search."""
+STAGE_SHARE = 0.5
+"""What share of the time that is left the bound stage, and then the search, may take; later stages need the rest."""
 
 METHODS = ("funnel", "one-solve", "per-layer", "per-neuron")
 
@@ -174,13 +174,13 @@ def _check_device(device: str) -> None:
 
 def _funnel(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
     rng = np.random.default_rng(settings.seed)
-    search = Search(ledger, rng, settings.device)
     with ledger.clock(Stage.REFUTE):
         for batch in batches(ledger.domain, rng, data):
             ledger.offer(batch)
     with ledger.clock(Stage.BOUND):
         _bound(ledger, settings.slope_steps)
     with ledger.clock(Stage.REFUTE):
+        search = Search(ledger, rng, settings.device, _share_of_time(ledger))
         search.jump()
         search.climb(restarts=8, steps=40)
         search.climb(settings.restarts, settings.climb_steps)
@@ -204,8 +204,12 @@ def _bound(ledger: Ledger, steps: int) -> None:
     # A lower bound can prove what was never seen inactive, an upper bound what was never seen active.
     open_sides = {layer: (ledger.open_inactive(layer), ledger.open_active(layer)) for layer in ledger.layers}
     network, domain = ledger.network, ledger.domain
-    deadline = time.monotonic() + BOUND_SHARE * ledger.seconds_left()
+    deadline = _share_of_time(ledger)
     ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
+
+
+def _share_of_time(ledger: Ledger) -> float:
+    return time.monotonic() + STAGE_SHARE * ledger.seconds_left()
 
 
 def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
