@@ -5,7 +5,9 @@ Reports come from interval arithmetic, so the functions must agree on the whole 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from milpcomp.network import (
     Reshape,
     Scale,
 )
+from milpcomp.network.load import load
 from tests.handmade import interval_report, points
 from tests.nets import chain, residual_cnn
 
@@ -360,3 +363,14 @@ def test_active_convolution_folds() -> None:
     assert edits_of(result, Fold) == [("1", (0, 1))]
     assert [node.name for node in result.network.nodes] == ["0", "2", "3"]
     assert result.deviation_bound == 0.0
+
+
+@pytest.mark.slow
+def test_real_residual_network_shrinks_around_an_input(shared_file: Callable[[str], Path]) -> None:
+    """The CIFAR-10 ResNet-2b of VNN-COMP loses dead channels of blocks and skips near an input, and deviates by 0."""
+    network = load(shared_file("nets/cifar10_resnet/resnet_2b.onnx"))
+    center = np.random.default_rng(0).normal(size=network.input_shape) / 2
+    result = shrunk(network, Box.around(center, 0.001))
+    assert sum(len(channels) for _, channels in edits_of(result, Remove)) >= 10
+    assert result.deviation_bound == 0.0
+    assert result.after.flops < 0.9 * result.before.flops
