@@ -10,11 +10,12 @@ from milpcomp.bounds.tighten import Bounds, interval_bounds
 from milpcomp.domain import Box
 from milpcomp.errors import SolverError
 from milpcomp.milp.backends import backend
-from milpcomp.milp.encoding import Encoding, encode, powers_of_two
+from milpcomp.milp.encoding import Encoding, encode
 from milpcomp.milp.guard import guarded_solve
 from milpcomp.milp.margin import margins
 from milpcomp.milp.pairs import pair_problem
 from milpcomp.milp.problem import Backend, SolveOptions, Status
+from milpcomp.milp.rows import powers_of_two
 from milpcomp.network import (
     INPUT,
     Add,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from milpcomp.domain import Box
 from milpcomp.milp.backends import backend
 from milpcomp.milp.problem import Backend, Milp, Outcome, SolveOptions, Status
 from milpcomp.network import Dense, Network, Rectifier
+from milpcomp.network.load import load
 from milpcomp.stability import one_solve, per_layer, per_neuron
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.report import Report
@@ -218,6 +220,14 @@ def test_clear_cases_are_all_decided(method: Method, solver: Backend) -> None:
     assert min(abs(float(end)) for layer in low_high.values() for pair in layer for end in pair) > 1e-3
     assert report.counts()["undecided"] == 0
     assert contradictions(report, network, domain) == []
+
+
+@pytest.mark.slow
+def test_reference_network(method: Method, shared_file: Callable[[str], Path]) -> None:
+    """All 200 hidden neurons of the published 784-100-100-10 network are unstable over [0, 1]^784."""
+    network = load(shared_file("nets/serra2021/mnist_100-100_l1_0.tar"))
+    report = decided(ledger(network, Box(0.0, 1.0), seconds=200.0), method, backend("highs"))
+    assert report.counts()["unstable"] == 200
 
 
 # ------------------------------------------------------------------------------------------------ fakes

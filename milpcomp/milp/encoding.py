@@ -13,8 +13,8 @@ prove lower >= 0 (or upper <= 0), hbar (or h) is fixed to 0 and there is no z.
 
 *Scaling.* Row, h and hbar of a neuron are divided by a power of two near max(|lower|, |upper|), which is exact and
 makes its range O(1): to a solver with a tolerance of 1e-6, a neuron whose whole range is 1e-6 would be noise. All
-"scaled" quantities below are in these units. Inputs keep their own units where these are sensible (`_input_units`), and
-are else columns u with ``x = shift + scale * u``.
+"scaled" quantities below are in these units. Inputs keep their own units where these are sensible, and are else columns
+u with ``x = shift + scale * u`` (`milpcomp.milp.rows`).
 
 The rows are those of the *canonical form* (`milpcomp.network.canonical`), which is rounded where affine layers were
 composed; `milpcomp.milp.margin` says what that, and the solver's tolerances, may amount to.
@@ -26,62 +26,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box, FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.builder import Builder, diagonal, entries
 from milpcomp.milp.problem import Milp
-from milpcomp.network import INPUT, Network, Rectifier
+from milpcomp.milp.rows import Block, Rows, input_units, scaled, translated
+from milpcomp.network import Network, Rectifier
 from milpcomp.network.canonical import AffineForm, Canonical, canonical
 from milpcomp.network.layers import IntArray
-
-NATURAL_RANGE = 16.0
-"""Inputs with ``|x| <= NATURAL_RANGE`` and a range of 0, or at least 1 / NATURAL_RANGE, keep their own units."""
-
-LEAST_SCALE = 2.0**-20
-"""A row is divided by at least this times its largest coefficient: where large terms cancel, scaling has to end."""
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Where the neurons of one layer live: parallel arrays over its encoded units.
-
-    Parameters
-    ----------
-    units : ndarray of int, shape (k,)
-        Ascending.
-    h, hbar : ndarray of int, shape (k,)
-        Columns.
-    z : ndarray of int, shape (k,)
-        Columns; -1 where bounds prove the neuron stable.
-    h_row, hbar_row : ndarray of int, shape (k,)
-        The rows ``h - H z <= 0`` and ``hbar + Hbar z <= Hbar``; -1 where there is no z.
-    scale : ndarray, shape (k,)
-        Powers of two: pre-activation = scale * (h - hbar).
-    positive, negative : ndarray, shape (k,)
-        Slopes.
-    """
-
-    units: IntArray
-    h: IntArray
-    hbar: IntArray
-    z: IntArray
-    h_row: IntArray
-    hbar_row: IntArray
-    scale: FloatArray
-    positive: FloatArray
-    negative: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Affine functions of the columns: ``scale * (matrix @ columns + constant)``, with a scale for each row."""
-
-    matrix: sp.csr_array
-    constant: FloatArray
-    scale: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +73,7 @@ class Encoding:
 
         With `absolute`, the absolute values of all products, for bounding their rounding.
         """
-        return _rows(form, self.blocks, self.shift, self.scale, len(self.milp.cost), absolute)
+        return translated(form, self.blocks, self.shift, self.scale, len(self.milp.cost), absolute)
 
     def pre_activation_rows(self, layer: str, units: IntArray) -> Rows:
         """Return the scaled pre-activations of `units` of `layer` as functions of the columns below the layer.
@@ -131,7 +85,7 @@ class Encoding:
         """
         low, high = (bound[units] for bound in pre_activation_bounds(self.network, self.bounds, layer))
         _check_finite(layer, units, low, high)
-        return _scaled(self.rows(self.forms.forms[layer].take(units)), low, high)
+        return scaled(self.rows(self.forms.forms[layer].take(units)), low, high)
 
     def neuron(self, layer: str, unit: int, sign: int) -> Milp:
         """Return the problem of minimising ``-sign * pre-activation``, scaled, of one neuron."""
@@ -197,13 +151,13 @@ def encode(
         If a neuron has no finite proved bounds: there is no default big-M.
     """
     forms = canonical(network, upto)
-    shift, scale, lower, upper = _input_units(domain)
+    shift, scale, lower, upper = input_units(domain)
     builder, blocks = Builder(), dict[str, Block]()
     builder.add_columns((f"x[{i}]" for i in range(len(lower))), lower, upper)
     for layer, form in forms.forms.items():
         chosen = np.arange(network.width(layer)) if layer != upto else units
         if chosen is not None:
-            below = _rows(form.take(chosen), blocks, shift, scale, builder.columns)
+            below = translated(form.take(chosen), blocks, shift, scale, builder.columns)
             blocks[layer] = _add_layer(builder, network, bounds, layer, np.asarray(chosen), below)
     return Encoding(network, domain, bounds, builder.milp(), blocks, shift, scale, forms, upto)
 
@@ -212,7 +166,7 @@ def _add_layer(builder: Builder, network: Network, bounds: Bounds, layer: str, u
     """Add neurons with pre-activations `below`: the columns h, hbar and z, and their rows."""
     low, high = (bound[units] for bound in pre_activation_bounds(network, bounds, layer))
     _check_finite(layer, units, low, high)
-    rows = _scaled(below, low, high)
+    rows = scaled(below, low, high)
     low, high = low / rows.scale, high / rows.scale
     h = builder.add_columns(_names("h", layer, units), np.maximum(low, 0.0), np.maximum(high, 0.0))
     hbar = builder.add_columns(_names("hbar", layer, units), np.maximum(-high, 0.0), np.maximum(-low, 0.0))
@@ -239,60 +193,6 @@ def pre_activation_bounds(network: Network, bounds: Bounds, layer: str) -> tuple
     """Return the proved (lower, upper) of the pre-activations of a rectifier, flat."""
     interval = bounds.values[network[layer].inputs[0]]
     return interval.lower.reshape(-1), interval.upper.reshape(-1)
-
-
-def _scaled(rows: Rows, lower: FloatArray, upper: FloatArray) -> Rows:
-    """Return rows divided by powers of two: ranges of order one, but no coefficient above 1 / LEAST_SCALE."""
-    largest = LEAST_SCALE * abs(rows.matrix).max(axis=1).toarray().reshape(-1) if rows.matrix.shape[1] else 0.0
-    scale = powers_of_two(np.maximum(np.maximum(np.abs(lower), np.abs(upper)), largest))
-    return Rows(sp.csr_array(sp.diags_array(1 / scale) @ rows.matrix), rows.constant / scale, scale)
-
-
-def powers_of_two(magnitude: FloatArray) -> FloatArray:
-    """Return 2^k with ``2^(k-1) <= magnitude < 2^k``, k kept within +-500; 1 for a magnitude of zero."""
-    exponent = np.frexp(magnitude)[1].clip(-500, 500)
-    return np.where(magnitude > 0, np.ldexp(1.0, exponent), 1.0)
-
-
-def _input_units(domain: Box) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return (shift, scale, lower, upper) of the input columns: natural units where sensible, else [0, about 1]."""
-    low, high = domain.lower.reshape(-1), domain.upper.reshape(-1)
-    width = high - low
-    natural = (np.maximum(np.abs(low), np.abs(high)) <= NATURAL_RANGE) & ((width == 0) | (width >= 1 / NATURAL_RANGE))
-    shift = np.where(natural, 0.0, low)
-    scale = np.where(natural, 1.0, powers_of_two(width))
-    return shift, scale, (low - shift) / scale, (high - shift) / scale
-
-
-def _rows(
-    form: AffineForm,
-    blocks: Mapping[str, Block],
-    shift: FloatArray,
-    scale: FloatArray,
-    columns: int,
-    absolute: bool = False,
-) -> Rows:
-    sign = np.abs if absolute else np.asarray
-    matrix = sp.csr_array((len(form.offset), columns))
-    constant = form.offset
-    for name, part in form.matrices.items():
-        if name == INPUT:
-            matrix = matrix + _spread(part, np.arange(len(scale)), scale, columns)
-            constant = constant + part @ sign(shift)
-        else:
-            block = blocks[name]
-            matrix = matrix + _spread(part, block.h, sign(block.positive * block.scale), columns)
-            matrix = matrix + _spread(part, block.hbar, sign(-block.negative * block.scale), columns)
-    return Rows(matrix, constant, np.ones(len(constant)))
-
-
-def _spread(part: sp.csr_array, targets: IntArray, factors: FloatArray, columns: int) -> sp.csr_array:
-    """Return `part` with column j multiplied by ``factors[j]`` and moved to column ``targets[j]``."""
-    moved = sp.csr_array(
-        (part.data * factors[part.indices], targets[part.indices], part.indptr.copy()), (part.shape[0], columns)
-    )
-    moved.eliminate_zeros()  # in place, the row pointers too
-    return moved
 
 
 def _check_finite(layer: str, units: IntArray, lower: FloatArray, upper: FloatArray) -> None:

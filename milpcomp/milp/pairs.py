@@ -10,8 +10,8 @@ A solution with p = 1 is *no* witness: z = 1 and h = 0 is feasible where the pre
 (`milpcomp.milp.margin`) widens that to pre-activations above -margin. Witnesses come from forward passes. So that ties
 are not preferred to real witnesses, the objective has one more term, a share of REWARD for h of each pair of P and for
 hbar of each of Q. Scaled, these are at most 1, so all of them together are worth at most REWARD, and an objective
-above -1 still says c(P, Q) = 0. (Measured with HiGHS on twelve networks 6-12-10-8: 47 MIPs instead of 88, no tie instead
-of 25, half the time.)
+above -1 still says c(P, Q) = 0. (Measured with HiGHS on twelve networks 6-12-10-8: 47 MIPs instead of 88, no tie
+instead of 25, half the time.)
 """
 
 from __future__ import annotations
