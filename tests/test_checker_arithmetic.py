@@ -119,7 +119,12 @@ def test_bounds_enclose_exact_values(network: Network, seed: int, numbers: list[
     model, rng = read_network(network), np.random.default_rng(seed)
     low, high = np.sort(np.array(numbers).reshape(2, 2), axis=0)
     bounds = prove_bounds(model, (low, high), records_for(model, rng))
-    points = [low, high, np.array([low[0], high[1]]), *(np.clip(rng.uniform(low, high), low, high) for _ in range(2))]
+    points = [
+        low,
+        high,
+        np.array([low[0], high[1]]),
+        *(np.clip(low + rng.random(2) * (high - low), low, high) for _ in range(2)),
+    ]
     for point in points:
         for name, values in fractions_of(model, point).items():
             for i, value in enumerate(values):
