@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from milpcomp import result_files
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box
 from milpcomp.errors import OutputError, ResultError
 from milpcomp.files import read_arrays, write_arrays
-from milpcomp.stability import storage
 from milpcomp.stability.report import Report
 from milpcomp.stability.storage import load_report, save_report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
@@ -190,7 +190,7 @@ def _forge(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None
     path = save_report(report(), folder)
     structure, arrays = json.loads(path.read_text()), read_arrays(path.with_suffix(".npz"))
     change(structure, arrays)
-    structure["digest"] = storage._digest(structure, arrays)
+    structure["digest"] = result_files._digest(structure, arrays)
     path.write_text(json.dumps(structure))
     write_arrays(path.with_suffix(".npz"), arrays)
 

@@ -53,9 +53,9 @@ def certify(options: argparse.Namespace) -> int:
     from milpcomp.report.folder import staged
     from milpcomp.report.terminal import show_certificate
     from milpcomp.stability.certify import certify
-    from milpcomp.stability.storage import halves, save_report
+    from milpcomp.stability.storage import CERTIFICATE, save_report
 
-    with staged(halves(options.out)[0].parent):
+    with staged(CERTIFICATE.halves(options.out)[0].parent):
         pass  # better now than after an hour that the folder cannot be written to
     network = inputs.network(options)
     report = certify(network, domain, **_certify_options(options))

@@ -7,8 +7,6 @@ notices damage, and halves that do not belong together; whether the claims are t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -21,16 +19,13 @@ from numpy.typing import NDArray
 from milpcomp.compression.edits import Collapse, Edit, Fix, Fold, Join, Merge, Remove
 from milpcomp.compression.result import Compression, Skipped
 from milpcomp.cost import Cost, LayerCost, cost
-from milpcomp.errors import MilpcompError, OutputError, ResultError
-from milpcomp.files import PathLike, read_arrays, read_json, replacing
+from milpcomp.errors import ResultError
+from milpcomp.files import PathLike
 from milpcomp.network.storage import network_from_document
+from milpcomp.result_files import Arrays, ResultFiles
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
-SCHEMA = "milpcomp compression"
-VERSION = 1
-NAME = "compression"
-
-Arrays = dict[str, NDArray[Any]]
+COMPRESSION = ResultFiles("compression", "compress", version=1)
 
 KINDS: dict[str, type[Edit]] = {kind.__name__: kind for kind in (Remove, Fix, Join, Merge, Fold, Collapse)}
 ENUMS: dict[str, type[Phase | Stage | Proof]] = {"phase": Phase, "stage": Stage, "proof": Proof}
@@ -58,18 +53,7 @@ def save_compression(compression: Compression, path: PathLike) -> Path:
     OutputError
         If a file cannot be written; files of that name are then as they were before.
     """
-    readable, numbers = _halves(path)
-    structure, arrays = _encode(compression)
-    structure["digest"] = _digest(structure, arrays)
-    text = json.dumps(structure, indent=1, allow_nan=False)
-    try:
-        readable.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {readable.parent}: {error.strerror}") from error
-    with replacing(readable) as json_stream, replacing(numbers) as npz_stream:
-        json_stream.write(text.encode() + b"\n")
-        np.savez_compressed(npz_stream, **arrays)  # type: ignore[arg-type]
-    return readable
+    return COMPRESSION.write(path, *_encode(compression))
 
 
 def load_compression(path: PathLike) -> Compression:
@@ -85,37 +69,7 @@ def load_compression(path: PathLike) -> Compression:
     ResultError
         If a half is missing, truncated, damaged, of another version, or belongs to another compression.
     """
-    readable, numbers = _halves(path)
-    structure = read_json(readable)
-    if not isinstance(structure, dict) or structure.get("schema") != SCHEMA:
-        raise ResultError(f"{readable} is no compression of milpcomp; name the folder or JSON file that compress wrote")
-    if structure.get("version") != VERSION:
-        raise ResultError(
-            f"{readable} has schema version {structure.get('version')!r} but this milpcomp reads version {VERSION}; "
-            "use the milpcomp that wrote it"
-        )
-    arrays = read_arrays(numbers)
-    if _digest(structure, arrays) != structure.get("digest"):
-        raise ResultError(f"{readable} and {numbers.name} are damaged or not of one compression; run compress again")
-    try:
-        return _decode(structure, arrays)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = error if isinstance(error, MilpcompError) else f"{type(error).__name__}: {error}"
-        raise ResultError(f"{readable} is not a complete compression ({reason}); run compress again") from error
-
-
-def _halves(path: PathLike) -> tuple[Path, Path]:
-    given = Path(path)
-    readable = given if given.suffix in {".json", ".npz"} and not given.is_dir() else given / NAME
-    return readable.with_suffix(".json"), readable.with_suffix(".npz")
-
-
-def _digest(structure: Mapping[str, Any], arrays: Arrays) -> str:
-    content = hashlib.sha256(json.dumps({**structure, "digest": None}, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        content.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-        content.update(np.ascontiguousarray(array).tobytes())
-    return content.hexdigest()
+    return COMPRESSION.read(path, _decode)
 
 
 def _encode(compression: Compression) -> tuple[dict[str, Any], Arrays]:
@@ -127,9 +81,6 @@ def _encode(compression: Compression) -> tuple[dict[str, Any], Arrays]:
         edits.append(entry)
         arrays |= {f"edit/{i}/{name}": array for name, array in own.items()}
     structure = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "digest": None,
         "original": compression.original_digest,
         "compressed": compression.network.digest,
         "domain": compression.domain_digest,

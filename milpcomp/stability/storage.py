@@ -9,36 +9,23 @@ together, are noticed. It does not make a certificate true: that is for `milpcom
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box
-from milpcomp.errors import MilpcompError, OutputError, ResultError
-from milpcomp.files import PathLike, read_arrays, read_json, replacing
+from milpcomp.errors import ResultError
+from milpcomp.files import PathLike
+from milpcomp.result_files import Arrays, ResultFiles
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
-SCHEMA = "milpcomp certificate"
-VERSION = 1
-NAME = "certificate"
-
-Arrays = dict[str, NDArray[Any]]
+CERTIFICATE = ResultFiles("certificate", "certify", version=1)
 
 PHASES, STAGES, PROOFS = list(Phase), list(Stage), list(Proof)
-
-
-def halves(path: PathLike) -> tuple[Path, Path]:
-    """Return the JSON file and the .npz file of the certificate that `path` names."""
-    given = Path(path)
-    readable = given if given.suffix == ".json" and not given.is_dir() else given / NAME
-    return readable.with_suffix(".json"), readable.with_suffix(".npz")
 
 
 def save_report(report: Report, path: PathLike) -> Path:
@@ -61,20 +48,7 @@ def save_report(report: Report, path: PathLike) -> Path:
     OutputError
         If a file cannot be written, or the .npz file there belongs to something else; files are then as before.
     """
-    readable, numbers = halves(path)
-    if numbers.exists() and not readable.exists():
-        raise OutputError(f"{numbers} exists and is no half of a certificate; give another name or remove it")
-    structure, arrays = _encode(report)
-    structure["digest"] = _digest(structure, arrays)
-    text = json.dumps(structure, indent=1, allow_nan=False)
-    try:
-        readable.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {readable.parent}: {error.strerror}") from error
-    with replacing(readable) as json_stream, replacing(numbers) as npz_stream:
-        json_stream.write(text.encode() + b"\n")
-        np.savez_compressed(npz_stream, **arrays)  # type: ignore[arg-type]
-    return readable
+    return CERTIFICATE.write(path, *_encode(report))
 
 
 def load_report(path: PathLike) -> Report:
@@ -99,43 +73,13 @@ def load_report(path: PathLike) -> Report:
     -----
     **Trusts** whoever wrote the files: digests find damage, not lies. Only `milpcomp.check` makes verdicts believable.
     """
-    readable, numbers = halves(path)
-    structure = read_json(readable)
-    if not isinstance(structure, dict) or structure.get("schema") != SCHEMA:
-        raise ResultError(
-            f"{readable} is no certificate of milpcomp; name the folder or the JSON file that certify wrote"
-        )
-    if structure.get("version") != VERSION:
-        raise ResultError(
-            f"{readable} has schema version {structure.get('version')!r} but this milpcomp reads version {VERSION}; "
-            "use the milpcomp that wrote it"
-        )
-    arrays = read_arrays(numbers)
-    if _digest(structure, arrays) != structure.get("digest"):
-        raise ResultError(f"{readable} and {numbers.name} are damaged or not of one certificate; run certify again")
-    try:
-        return _decode(structure, arrays)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = error if isinstance(error, MilpcompError) else f"{type(error).__name__}: {error}"
-        raise ResultError(f"{readable} is not a complete certificate ({reason}); run certify again") from error
-
-
-def _digest(structure: Mapping[str, Any], arrays: Arrays) -> str:
-    """Return the SHA-256 of everything but the digest itself, as hexadecimal text."""
-    content = hashlib.sha256(json.dumps({**structure, "digest": None}, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        content.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-        content.update(np.ascontiguousarray(array).tobytes())
-    return content.hexdigest()
+    return CERTIFICATE.read(path, _decode)
 
 
 def _encode(report: Report) -> tuple[dict[str, Any], Arrays]:
     layers = list(report.layers())
     proofs, slopes = _encode_proofs(report.proofs)
     structure = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "digest": None,
         "network": report.network_digest,
         "domain": report.domain.digest,
         "ended": report.ended,
