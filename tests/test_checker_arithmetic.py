@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from milpcomp.checker.arithmetic import require_ieee
 from milpcomp.checker.document import INPUT, Linear, Model, read_network
 from milpcomp.checker.exact import exact_elements
 from milpcomp.checker.intervals import Interval, interval_step, rounded_up
-from milpcomp.checker.linear import chord
+from milpcomp.checker.linear import chord, linear_bounds
 from milpcomp.checker.records import Slopes, earlier_rectifiers
 from milpcomp.checker.sweep import prove_bounds
 from milpcomp.checker.witnesses import forward
@@ -172,6 +173,19 @@ def test_linear_bound_by_hand() -> None:
         found = prove_bounds(model, box, records)["2"]
         assert found.lower[0] == pytest.approx(0.0, abs=1e-13)  # 1 + x - (x + 1) / 2 at x = -1
         assert found.upper[0] == pytest.approx(most, abs=1e-13)
+
+
+@pytest.mark.parametrize("order", list(permutations([2.0**60, 1.0, -(2.0**60)])))
+def test_cancelling_coefficients(order: tuple[float, ...]) -> None:
+    """The coefficient of x in 2^60 x + x - 2^60 x is 1, whatever floats make of it: the bounds over [-1, 1] hold."""
+    network = chain((1,), Dense([[w] for w in order]), Rectifier(1.0, 1.0), Dense([[1.0, 1.0, 1.0]]), Rectifier())
+    model = read_network(network)
+    slopes = {"1": np.zeros((1, 3), dtype=np.uint8)}
+    for upper in (False, True):
+        with np.errstate(all="ignore"):
+            boxes = prove_bounds(model, (np.array([-1.0]), np.array([1.0])))
+            found = linear_bounds(model, boxes, Slopes("3", upper, np.array([0]), slopes, 0))[0]
+        assert found >= 1.0 if upper else found <= -1.0
 
 
 @pytest.mark.parametrize(

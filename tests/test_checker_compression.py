@@ -270,6 +270,31 @@ def test_joined_units() -> None:
     assert not check_compression(other, claim, box, certify(other, box)).accepted
 
 
+@pytest.mark.parametrize(("second", "bias", "factor"), [(2.0, 0.0, 3.0), (-2.0, 0.0, -2.0), (2.0, 1e-9, 2.0)])
+def test_joins_that_are_none(second: float, bias: float, factor: float) -> None:
+    """With a wrong or negative factor, or a bias that does not fit, a join is rejected, even if the readers fit it."""
+    network = chain((1,), Dense([[1.0], [second]], [0.0, bias]), Rectifier(1.0, 0.5), Dense([[1.0, 3.0]]))
+    box = Box(np.array([-1.0]), np.ones(1))
+    joined = chain((1,), Dense([[1.0]]), Rectifier(1.0, 0.5), Dense([[1.0 + 3.0 * factor]]))
+    claim = Claim(joined, (Join("1", (1,), (0,), (factor,)),), {"0": ("0", (0,)), "1": ("1", (0,)), "2": ("2", None)})
+    checked = check_compression(network, claim, box, certify(network, box))
+    assert not checked.accepted
+    assert checked.deviation_bound >= deviations(network, joined, box, np.random.default_rng(0)) > 0
+
+
+def test_a_stable_unit_that_is_bent_in_the_final_network() -> None:
+    """A unit that is linear in the original is not in the final network if its bias is lower, and must not count so."""
+    low = 1e-6
+    network = chain((1,), Dense([[1.0], [2.0]]), Rectifier(), Dense([[1.0, 1.0]]))
+    final = chain((1,), Dense([[1.0], [2.0]], [0.0, -low]), Rectifier(), Dense([[1.0, 1.0]], [low]))
+    box = Box(np.zeros(1), np.ones(1))  # at 0 the original is 0, the final one is low
+    edit = Merge("1", (1,), (0,), np.array([[2.0]]), np.zeros(1))
+    claim = Claim(final, (edit,), {"0": ("0", None), "1": ("1", None), "2": ("2", None)})
+    checked = check_compression(network, claim, box, certify(network, box))
+    assert checked.deviation_bound >= low
+    assert not checked.accepted
+
+
 def test_constants_do_not_cross_padding() -> None:
     """Folding a constant channel into the bias of a padded convolution is rejected: the border sees 0."""
     rng = np.random.default_rng(3)
