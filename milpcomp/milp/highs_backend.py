@@ -17,6 +17,7 @@ HiGHS has neither lazy constraints nor relaxation points in callbacks.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -139,7 +140,7 @@ class _Run:
             solution.col_value = start.tolist()
             solver.setSolution(solution)
         self._observe()
-        failed = solver.run() == highspy.HighsStatus.kError
+        failed = self._run() == highspy.HighsStatus.kError
         if self._raised is not None:
             raise self._raised
         status = solver.getModelStatus()
@@ -148,6 +149,16 @@ class _Run:
             self.scheduler_clash = status == highspy.HighsModelStatus.kNotset
             return Outcome(Status.ERROR, message=message)
         return self._read(status, message)
+
+    def _run(self) -> Any:
+        """Run the solver in a thread, for a signal is handled by the main thread and not inside a solver's callback."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(self.solver.run)
+            while True:
+                try:
+                    return running.result()
+                except KeyboardInterrupt as error:
+                    self._raised = error  # the next callback sees it and stops the solver
 
     def _read(self, status: Any, message: str) -> Outcome:
         said = self._status(status)
