@@ -26,7 +26,8 @@ from milpcomp.stability.verdict import Phase
 OPERATING_BOX = ([-0.328422877, -0.5, -0.5, -0.5, -0.5], [0.679857769, 0.5, 0.5, 0.5, 0.5])
 """Normalised inputs: distance, two angles, two speeds."""
 
-CHUNK = 100_000
+CHUNK = 4_000
+"""Samples at a time: few enough that all values of a layer stay in the processor's cache."""
 
 
 def contradictions(network: mc.Network, report: Report, samples: int, seed: int = 1) -> int:

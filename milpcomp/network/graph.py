@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 INPUT = "input"
 """Name of the network's input, which every path starts from."""
 
-CHUNK_ELEMENTS = 4_000_000
-"""How many numbers one layer of one chunk of a batch may have in `Network.forward` (about 32 MB)."""
+CHUNK_ELEMENTS = 500_000
+"""How many numbers one layer of one chunk of a batch may have in `Network.forward`: 4 MB, about what a cache holds."""
 
 
 @dataclass(frozen=True, eq=False)
