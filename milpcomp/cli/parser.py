@@ -17,7 +17,7 @@ exit codes:
   1    done, but the independent checker rejected a verdict or an edit
   2    bad input: one line on standard error says what and what to do
   70   a defect of milpcomp: a traceback on standard error says where
-  130  interrupted; what was decided is in the certificate
+  130  interrupted; if neurons were being decided by then, the certificate holds what was decided
 """
 
 NETWORK_HELP = "network: .onnx, .npz of milpcomp, or a checkpoint (.pt .pth .th .tar .safetensors)"
@@ -174,7 +174,10 @@ def _domain_options(command: Parser) -> None:
         help="bounds of every input; with --around, the range it is cut to",
     )
     group.add_argument(
-        "--around", nargs=2, metavar=("FILE.npy", "RADIUS"), help="all inputs that differ from one by at most RADIUS"
+        "--around",
+        nargs=2,
+        metavar=("FILE.npy", "RADIUS"),
+        help="all inputs each of whose numbers is within RADIUS of the one in FILE.npy",
     )
     group.add_argument("--vnnlib", metavar="FILE", help="the input box of a VNN-LIB property")
     group.add_argument("--box", type=int, metavar="N", help="which box of a VNN-LIB file with several, from 1")
@@ -184,7 +187,12 @@ def _certify_options(command: Parser) -> None:
     group = command.add_argument_group("certification")
     group.add_argument("--method", default="funnel", help="funnel (default), one-solve, per-layer or per-neuron")
     group.add_argument("--backend", default="highs", help="MIP solver: highs (default), ortools or pyomo")
-    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="what is open by then stays undecided")
+    group.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="of the certification (default: none); what is open by then stays undecided",
+    )
     group.add_argument("--data", metavar="FILE.npy", help="inputs (N, ...) to try first as witnesses")
     group.add_argument("--device", default="cpu", help="torch device of the witness search (default cpu)")
     group.add_argument("--seed", type=int, default=0, help="seed of all random choices (default 0)")
