@@ -363,9 +363,14 @@ def test_certificate_of_another_network(network: str, tmp_path: Path, capsys: py
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[str]:
+    """Start a command that Ctrl-C reaches, even if these tests run in the background, where shells switch it off."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from milpcomp.cli import main; sys.exit(main())"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "milpcomp", *arguments],
+        [sys.executable, "-c", command, *arguments],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

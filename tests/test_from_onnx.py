@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from packaging.version import Version
 
 from milpcomp.errors import CheckpointError, MilpcompError, NetworkError, UnsupportedOperatorError
 from milpcomp.network import AveragePool, Conv2d, Dense, Network, Permute, Rectifier, Reshape, Scale, Take
@@ -226,6 +228,8 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("name", CASES)
 def test_operators_compute_what_onnxruntime_computes(tmp_path: Path, name: str) -> None:
     """Each supported operator, in each form it has, gives the numbers that onnxruntime gives, in ONNX's shape."""
+    if name == "sum-of-nothing" and Version(onnxruntime.__version__) < Version("1.24"):
+        pytest.skip("this onnxruntime fails on ReduceSum without axes")
     nodes, shape, constants, opset = CASES[name]
     proto = model(nodes, shape, constants, opset)
     network = network_from_onnx(saved(proto, tmp_path))
@@ -372,7 +376,7 @@ def test_weights_in_a_second_file_are_read(tmp_path: Path) -> None:
     assert isinstance(entry.layer, Dense)
     assert np.array_equal(entry.layer.weight, W.T)
     (tmp_path / "m.bin").write_bytes(b"\0")
-    with pytest.raises(CheckpointError, match="stores weights in a second file, which cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         network_from_onnx(tmp_path / "m.onnx")
     (tmp_path / "m.bin").unlink()
     with pytest.raises(CheckpointError, match="keep both files in one folder"):
