@@ -414,6 +414,29 @@ def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:
     assert lines[-1].startswith("Usual cures: cut the model before a final Softmax")
 
 
+def test_products_behind_unsupported_operators_are_named(tmp_path: Path) -> None:
+    """A product of values that unsupported nodes compute is named; one with a constant that cannot be read is not."""
+    proto = model(
+        [
+            node("Sigmoid", "x", "s"),
+            node("Gelu", "s", "g"),
+            node("Gemm", "g w", "d"),
+            node("ReduceMean", "g axes", "m", keepdims=1),
+            node("Mul", "d m", "p"),
+            node("RandomNormal", "", "r", shape=[1, 4]),
+            node("Mul", "p r", "q"),
+            node("Softmax", "q", "y"),
+        ],
+        ("N", 4),
+        {"w": numbers(4, 4), "axes": np.array([1])},
+        20,
+    )
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        network_from_onnx(saved(proto, tmp_path))
+    found = [line.split()[0] for line in str(caught.value).splitlines()[1:-1]]
+    assert found == ["Sigmoid", "Gelu", "Mul", "RandomNormal", "Softmax"]
+
+
 SMALL: dict[str, Any] = {"w": numbers(4, 4), "i": np.array([7]), "z": np.array([0.0, 1, 1, 1]), "t": np.array(True)}
 
 

@@ -355,18 +355,41 @@ def test_all_unsupported_operators_are_listed() -> None:
     expected = [
         "pad (pad in conv, shape (N, 1, 10, 10)): pads by mode 'reflect'; only zero padding can be read",
         "max_pool2d (max_pool2d, shape (N, 2, 4, 4)): use average pooling or a strided convolution",
-        "sigmoid (sigmoid, shape (N, 2, 4, 4)): a final sigmoid does not change",
+        "sigmoid (sigmoid, shape (N, 2, 4, 4)): train with relu",
+        "mul.Tensor (mul",
         "relu6 (relu6, shape (N, 2, 4, 4)): write it as relu(x) - relu(x - 6)",
         "layer_norm (layer_norm in norm, shape (N, 2, 4, 4)): it divides by a statistic of its own input",
         "gt.Scalar (gt, shape (N, 2, 4, 4)): train with relu",
         "div.Tensor (div, shape (N, 1, 4, 4)): divides by a value that depends on the input",
         "where.self (where, shape (N, 2, 4, 4)): write it with relu",
         "gelu (gelu, shape (N, 2, 4, 4)): train with relu",
+        "_to_copy (_to_copy, shape (N, 2, 4, 4)): turns numbers into torch.int64",
+        "pad (pad_1, shape (N, 2, 4, 5)): pads with 3.0; only zero padding",
         "softmax.int (softmax, shape (N, 32)): a final softmax does not change the order of the outputs",
     ]
     assert lines[0] == f"the module Odd has {len(expected)} unsupported operator(s):"
     for line, start in zip(lines[1:], expected, strict=True):
         assert line.strip().startswith(start)
+
+
+def test_products_behind_unsupported_operators_are_listed() -> None:
+    """What is wrong by itself is listed behind other operators too; only the last softmax is called final."""
+
+    def gated(x: Tensor) -> Tensor:
+        y = F.gelu(torch.sigmoid(x))
+        return torch.softmax(F.linear(y, W, B) * y.mean(1, keepdim=True) + torch.max(y, 1, keepdim=True)[0], 1).float()
+
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        read(gated, 6)
+    lines = [line.strip() for line in str(caught.value).split("\n")[1:]]
+    assert [line.partition(" ")[0] for line in lines] == ["sigmoid", "gelu", "mul.Tensor", "max.dim", "softmax.int"]
+    assert ["final" in line for line in lines] == [False] * 4 + [True]
+
+
+def test_random_numbers_are_no_product_of_values() -> None:
+    """A refused constant is listed once: what is multiplied by it is not called a product of two values."""
+    with pytest.raises(UnsupportedOperatorError, match=r"has 1 unsupported operator.*\n  randn"):
+        read(lambda x: x * torch.randn(6), 6)
 
 
 REFUSED: dict[str, Function] = {

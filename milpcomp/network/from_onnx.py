@@ -77,7 +77,8 @@ def network_from_onnx(path: PathLike) -> Network:
             known |= _read(draft, node, call, known, later=bool(problems))
         except Unsupported as reason:  # what follows is still looked at, with the shapes that ONNX infers
             guesses = guesses or _guesses(model, input_name, shape)
-            known |= {name: guesses[name] for name in node.output if name in guesses}
+            if any(isinstance(operand, Value) for operand in call.inputs):  # else it stays unknown: it may be constant
+                known |= {name: guesses[name] for name in node.output if name in guesses}
             problems.append(_describe(node, call, str(reason)))
         except (ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
             if not problems:

@@ -39,8 +39,6 @@ IGNORED = re.compile(r"_assert|sym_constrain")
 CURES = {
     "max_pool": "use average pooling or a strided convolution",
     "amax": "use a mean",
-    "softmax": "a final softmax does not change the order of the outputs: return its input",
-    "sigmoid": "a final sigmoid does not change the order of the outputs: return its input",
     "hardtanh": "write it as c + relu(x - c) - relu(x - d) with the cuts c and d",
     "relu6": "write it as relu(x) - relu(x - 6)",
     "norm": "it divides by a statistic of its own input; use batch norm in eval mode",
@@ -49,6 +47,12 @@ CURES = {
     "scatter": "build the tensor with torch.cat or F.pad instead of assigning to parts of it",
 }
 """What to do about operators whose name contains the key."""
+
+FINAL_CURES = {
+    "softmax": "a final softmax does not change the order of the outputs: return its input",
+    "sigmoid": "a final sigmoid does not change the order of the outputs: return its input",
+}
+"""What to do about them where their result is the output, or is only copied or reshaped into it."""
 
 CURE = "train with relu, leaky_relu, prelu or abs in its place, or load the part of the model before it"
 
@@ -121,7 +125,7 @@ class _Reader:
         return Network(self.build.input_shape, *join(*self.build.needed(output)))
 
     def _result(self, node: fx.Node) -> Any:
-        """Return what `node` computes; if that cannot be read, note the problem and go on with an unknown value."""
+        """Return what `node` computes; if that cannot be read, note the problem and go on with its shape alone."""
         name = _operator_name(node.target)
         if IGNORED.match(name):
             return None
@@ -132,21 +136,38 @@ class _Reader:
             return args[0] if isinstance(args[0], Unknown) else args[0][args[1]]
         try:
             if holds(args, Unknown) or holds(kwargs, Unknown):
-                _lookup(name)
+                _lookup(name, node)
                 return Unknown()
             return self._computed(node, name, args, kwargs)
         except Refused as reason:
             self.problems.append(self._description(node, name, str(reason)))
+            computed = holds(args, Value) or holds(kwargs, Value)
+            return self._stand_in(node.meta.get("val")) if computed else Unknown()
+
+    def _stand_in(self, traced: Any) -> Any:
+        """Return values of the shapes that torch traced, so that what follows a refused operator is looked at too."""
+        if isinstance(traced, list | tuple):
+            return [self._stand_in(entry) for entry in traced]
+        if not isinstance(traced, torch.Tensor) or traced.ndim == 0:
+            return Unknown()
+        try:
+            return Value("refused", self._sample(traced))
+        except Refused:
             return Unknown()
 
     def _computed(self, node: fx.Node, name: str, args: Any, kwargs: Any) -> Any:
-        shape = getattr(node.meta.get("val"), "shape", ())
+        traced = node.meta.get("val")
+        shape = getattr(traced, "shape", ())
         if name.partition(".")[0] in FILLERS:
             lengths = [1 if isinstance(n, torch.SymInt) else n for n in shape]
-            return fill(name.partition(".")[0], args, lengths, kwargs.get("dtype"))
+            whole = isinstance(traced, torch.Tensor) and not traced.is_floating_point()
+            dtype = traced.dtype if whole else kwargs.get("dtype")
+            return fill(name.partition(".")[0], args, lengths, dtype)
         if not holds(args, Value) and not holds(kwargs, Value):
+            if any(_counts_samples(one) for one in node.all_input_nodes) and not _counts_samples(node):
+                raise Refused("reduces a constant along the batch axis, so it depends on the batch size")
             return evaluate(node.target, args, kwargs)
-        function = _lookup(name)
+        function = _lookup(name, node)
         if shape:
             self.build.shape = self._sample(node.meta["val"])
         self.build.place = self._place(node, function.__name__)
@@ -192,12 +213,33 @@ class _Reader:
         return f"{name} ({node.name}{f' in {path}' if path else ''}{shape}): {reason}"
 
 
-def _lookup(name: str) -> Operator:
-    """Return the reader of the operator `name`, or refuse it."""
-    function = OPERATORS.get(name, OPERATORS.get(name.partition(".")[0]))
+def _lookup(name: str, node: fx.Node) -> Operator:
+    """Return the reader of the operator `name` at `node`, or refuse it."""
+    function = _reader(name)
     if function is None:
-        raise Refused(next((cure for key, cure in CURES.items() if key in name), CURE))
+        cures = CURES | FINAL_CURES if _is_final(node) else CURES
+        raise Refused(next((cure for key, cure in cures.items() if key in name), CURE))
     return function
+
+
+def _reader(name: str) -> Operator | None:
+    return OPERATORS.get(name, OPERATORS.get(name.partition(".")[0]))
+
+
+def _is_final(node: fx.Node) -> bool:
+    """Tell whether the output is the result of `node`, perhaps copied or reshaped, and nothing else uses that."""
+    users = [user for user in node.users if not IGNORED.match(_operator_name(user.target))]
+    if len(users) != 1 or users[0].op == "output":
+        return len(users) == 1
+    moves = (torch_moves.same, torch_moves.reshape)
+    return _reader(_operator_name(users[0].target)) in moves and _is_final(users[0])
+
+
+def _counts_samples(node: fx.Node) -> bool:
+    """Tell whether some axis of what `node` computes is as long as the batch."""
+    values = node.meta.get("val")
+    tensors = values if isinstance(values, list | tuple) else [values]
+    return any(isinstance(n, torch.SymInt) for tensor in tensors for n in getattr(tensor, "shape", ()))
 
 
 def _operator_name(target: Any) -> str:
