@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -450,6 +452,17 @@ def test_training_mode(module: nn.Module) -> None:
 
 def _branch(x: Tensor) -> Tensor:
     return x if x.sum() > 0 else -x
+
+
+def test_failed_exports_leave_no_dumps(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """A data-dependent branch is one error, without the graphs and log lines of torch, and logging stays on."""
+    with pytest.raises(NetworkError, match="choose by values of tensors"):
+        read(_branch, 6)
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    print("still on", file=sys.stderr)
+    assert logging.root.manager.disable == 0
+    assert "still on" in capfd.readouterr().err
 
 
 class Counting(nn.Module):

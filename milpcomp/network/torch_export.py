@@ -7,8 +7,11 @@ counts the same samples.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -153,10 +156,22 @@ def _check_output(output: Any, batch: torch.Tensor) -> None:
 
 
 def _export(module: nn.Module, batch: torch.Tensor, dynamic_shapes: Any) -> ExportedProgram:
-    with warnings.catch_warnings():  # torch warns of deprecations within itself
-        warnings.simplefilter("ignore")
+    with _silence():
         program = torch.export.export(module, (batch,), dynamic_shapes=dynamic_shapes, strict=False)
         return program.run_decompositions({})  # in functional form, and nothing else decomposed
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what torch says besides its exceptions: deprecations within itself, and graphs it could not finish."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(max(before, logging.ERROR))  # its log handlers hold the stream that was stderr at import
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def _exports_with_fixed_batch(module: nn.Module, batch: torch.Tensor) -> bool:
