@@ -57,6 +57,21 @@ def test_modules() -> None:
     check_is_diamond(load(to_torch(diamond()), example_input=torch.zeros(1, 2)))
 
 
+def test_one_number_is_a_shape(tmp_path: Path) -> None:
+    """input_shape=2 means (2,), for every kind of source."""
+    for source in (to_torch(diamond()), diamond(), *(saved(tmp_path, suffix) for suffix in (".npz", ".onnx", ".pt"))):
+        for shape in (2, np.int64(2), [2], np.array([2])):
+            assert load(source, input_shape=shape).input_shape == (2,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [2.0, "2", -2, (3, -1), [[1, 2], [3]], [[2]], {2}])
+def test_what_is_no_shape(shape: Any, tmp_path: Path) -> None:
+    """Anything but whole numbers is one clear error, for modules as for files."""
+    for source in (to_torch(diamond()), saved(tmp_path, ".npz")):
+        with pytest.raises(SettingsError, match=r"input_shape=.* is no shape of a sample; give whole numbers"):
+            load(source, input_shape=shape)
+
+
 def test_architecture_is_handed_on(tmp_path: Path) -> None:
     """A checkpoint is read into the architecture that is named for it."""
     check_is_diamond(load(saved(tmp_path, ".pt"), architecture=lambda: to_torch(diamond()), input_shape=(2,)))

@@ -6,6 +6,7 @@ nn.Module                            torch.export          .onnx    ONNX
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def load(
     source: nn.Module | PathLike | Network,
     architecture: nn.Module | Callable[[], nn.Module] | str | None = None,
     example_input: ArrayLike | None = None,
-    input_shape: Sequence[int] | None = None,
+    input_shape: int | Sequence[int] | None = None,
 ) -> Network:
     """Read a network.
 
@@ -44,8 +45,8 @@ def load(
         arguments, or its address "package.module:factory". Not needed for a chain of linear layers with ReLU between.
     example_input : array_like, shape (N, *input_shape), optional
         For modules and architectures: a batch of inputs; only its shape matters.
-    input_shape : sequence of int, optional
-        Shape of one sample, in place of `example_input`. A source that knows its shape must agree.
+    input_shape : int or sequence of int, optional
+        Shape of one sample, in place of `example_input`; n means (n,). A source that knows its shape must agree.
 
     Returns
     -------
@@ -66,19 +67,30 @@ def load(
     >>> network = load("resnet.th", architecture="my_models.resnet:resnet20", input_shape=(3, 32, 32))
     >>> network = load(module.eval(), input_shape=(784,))
     """
+    shape = None if input_shape is None else _shape(input_shape)
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), architecture, example_input, input_shape)
+        return _from_file(Path(source), architecture, example_input, shape)
     if architecture is not None:
         raise SettingsError("architecture= is for checkpoint files; this source knows its own")
     if isinstance(source, Network):
-        return _of_shape(source, example_input, input_shape, "the network")
+        return _of_shape(source, example_input, shape, "the network")
     from torch import nn
 
     from milpcomp.network.from_torch import network_from_module
 
     if not isinstance(source, nn.Module):
         raise SettingsError(f"a network is read from a torch module or a file, not from a {type(source).__name__}")
-    return network_from_module(source, example_input, input_shape)
+    return network_from_module(source, example_input, shape)
+
+
+def _shape(given: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(n) for n in np.atleast_1d(np.asarray(given)))
+    except (TypeError, ValueError):
+        shape = (-1,)
+    if min(shape, default=0) < 0:
+        raise SettingsError(f"input_shape={given!r} is no shape of a sample; give whole numbers, such as (3, 32, 32)")
+    return shape
 
 
 def _from_file(
