@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +21,10 @@ import milpcomp as mc
 from milpcomp import pipeline
 from milpcomp.network import Dense, Network, Rectifier
 from milpcomp.progress import Snapshot
+from milpcomp.report.analysis import checked_compression_document, compression_document
 from milpcomp.report.folder import RESULTS
-from milpcomp.stability.verdict import Phase
+from milpcomp.report.words import checked_compression_line, deviation_line
+from milpcomp.stability.verdict import Phase, Proof, Stage
 from tests.nets import chain, diamond, residual_cnn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -229,3 +232,18 @@ def test_reference_network(shared_file: Callable[[str], Path], tmp_path: Path) -
     assert analysis.report.counts() == {"stably_inactive": 0, "stably_active": 0, "unstable": 200, "undecided": 0}
     assert analysis.accepted
     assert analysis.compression.network.digest == analysis.network.digest
+
+
+def test_conclusions_on_trust(tmp_path: Path) -> None:
+    """Where an edit rests on a solver's word, every conclusion is conditional; without trust nothing is acted upon."""
+    report = mc.certify(planted(), mc.Box(0.0, 1.0))
+    dead = replace(report.verdicts[0], stage=Stage.SOLVER, proof=Proof.SOLVER, lower=-2.0, upper=0.5)
+    report = replace(report, verdicts=(dead, *report.verdicts[1:]))
+    for trust in (True, False):
+        compression = mc.compress(planted(), report, trust_solver=trust)
+        checked = mc.check_compression(planted(), compression, report.domain, report)
+        lines = deviation_line(compression), checked_compression_line(checked)
+        assert ["if the solver is right" in line and "not proved" in line for line in lines] == [trust, trust]
+        assert compression_document(compression)["on_trust"] is trust
+        assert checked_compression_document(checked)["on_trust"] is trust
+        assert checked.accepted

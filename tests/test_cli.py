@@ -301,6 +301,46 @@ def test_check_of_a_lie_exits_with_1(network: str, tmp_path: Path, capsys: pytes
     assert (code, json.loads(text)["check"]["rejections"][0]["unit"]) == (1, 0)
 
 
+def test_check_says_what_was_proved(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check names the network, the domain, and how many neurons it proved to be in which phase, also as JSON."""
+    out, domain = str(tmp_path / "out"), Box(0.0, 1.0).fit((2,))
+    run(capsys, "certify", network, "--domain", "0", "1", "--out", out)
+    code, text, _ = run(capsys, "check", network, out, "--domain", "0", "1")
+    assert code == 0
+    assert "all inputs in [0, 1]^2" in text
+    assert f"shape 2, digest {domain.digest[:12]}" in text
+    assert f"digest {diamond().digest[:12]}" in text
+    assert "1 stably inactive, 1 unstable" in text
+    document = json.loads(run(capsys, "check", network, out, "--json")[1])
+    assert document["check"]["proved"] == {"stably_inactive": 1, "stably_active": 0, "unstable": 1}
+    assert document["domain"] == {"digest": domain.digest, "shape": [2], "least": 0.0, "greatest": 1.0}
+    assert document["network"]["digest"] == diamond().digest
+
+
+def test_check_of_another_domain(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A certificate about another domain than the one stated is rejected, and so is all that rests on it."""
+    out = str(tmp_path / "out")
+    run(capsys, "analyze", network, "--domain", "0", "0.5", "--out", out)
+    code, text, _ = run(capsys, "check", network, out, out, "--domain", "0", "1")
+    assert code == 1
+    assert text.count("REJECTED: it is about another domain") == 1
+    code, text, _ = run(capsys, "check", network, out, out, "--domain", "0", "1", "--json")
+    document = json.loads(text)
+    assert (code, document["check"]["accepted"], document["check_compression"]["accepted"]) == (1, False, False)
+
+
+def test_check_of_a_compression_for_another_domain(
+    network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A compression that was made for another domain does not pass with a certificate it does not rest on."""
+    small, large = str(tmp_path / "small"), str(tmp_path / "large")
+    run(capsys, "analyze", network, "--domain", "0", "0.5", "--out", small)
+    run(capsys, "analyze", network, "--domain", "0", "1", "--out", large)
+    code, text, _ = run(capsys, "check", network, small, large)
+    assert code == 1
+    assert "REJECTED: the compression was made for another domain" in text
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".pt", ".npz", ".mps", ".lp"])
 def test_export(suffix: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A network is written in the format that the ending names, and computes the same where it can be run."""

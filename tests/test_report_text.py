@@ -13,8 +13,10 @@ from rich.console import Console
 from milpcomp.domain import Box
 from milpcomp.errors import OutputError
 from milpcomp.report import figure as figures
+from milpcomp.report.analysis import report_document
 from milpcomp.report.folder import staged
 from milpcomp.report.tables import Table, change, proof_table, stage_table, verdict_table
+from milpcomp.report.words import solver_line
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
@@ -68,6 +70,18 @@ def test_verdicts_by_stage() -> None:
         ("refute", "0", "0", "205", "1.00"),
         ("solver", "0", "1", "0", "2.50"),
         ("all", "1,002", "1", "205", "3.75"),
+    )
+
+
+def test_solver_verdicts_are_counted_apart() -> None:
+    """Stable neurons on a solver's word are named as not proved, in words and JSON."""
+    assert solver_line(EXAMPLE) == "of the 1,003 stable neurons, 1 on a solver's word, not proved"
+    assert solver_line(report(relu=(2, 0, 1, 1))) == ""
+    document = report_document(EXAMPLE)
+    assert (document["solver"], document["layers"]["relu1"]["solver"], document["layers"]["relu2"]["solver"]) == (
+        1,
+        1,
+        0,
     )
 
 
@@ -125,12 +139,20 @@ def test_figure_stacks_every_layer_to_a_hundred() -> None:
     for bar in axes.patches:
         rows.setdefault(round(bar.get_y() + bar.get_height() / 2), []).append((bar.get_x(), bar.get_width()))  # type: ignore[attr-defined]
     assert rows.keys() == {0, 1}
-    assert [width for _, width in rows[0]] == pytest.approx([25.0, 12.5, 62.5, 0.0])
+    assert [width for _, width in rows[0]] == pytest.approx([25.0, 12.5, 62.5, 0.0])  # the active one on trust
     for bars in rows.values():
         assert [x for x, _ in bars] == pytest.approx(np.cumsum([0.0] + [width for _, width in bars])[:-1])
         assert sum(width for _, width in bars) == pytest.approx(100.0)
     assert axes.get_ylim() == (1.5, -0.5)  # the first layer on top
     assert [label.get_text() for label in axes.get_yticklabels()] == ["relu1  (8)", "relu2  (1,234)"]
+
+
+def test_figure_shows_trust_apart() -> None:
+    """What is stable on a solver's word has a hatched bar and a name of its own, not that of what is proved."""
+    axes = figures.verdict_figure(report(relu=(2, 1, 0, 0))).axes[0]
+    names = axes.get_legend_handles_labels()[1]
+    assert names == ["stably inactive", "stably active (solver's word)"]
+    assert [bool(bar.get_hatch()) for bar in axes.patches] == [False, True]
 
 
 def test_figure_colours_differ_in_lightness() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from milpcomp.cli import inputs
 from milpcomp.errors import ResultError, SettingsError
 
 if TYPE_CHECKING:
+    from milpcomp.compression import Compression
+    from milpcomp.domain import Box
     from milpcomp.network import Network
     from milpcomp.stability.report import Report
 
@@ -91,20 +94,58 @@ def check(options: argparse.Namespace) -> int:
     """Have the independent checker judge a certificate, and a compression if one is given."""
     from milpcomp.checker import check, check_compression
     from milpcomp.compression import load_compression
-    from milpcomp.report.analysis import checked_compression_document, checked_document
+    from milpcomp.report.analysis import (
+        checked_compression_document,
+        checked_document,
+        domain_document,
+        network_document,
+    )
     from milpcomp.report.terminal import show_checks
 
     network, report = _certified(options)
+    stated = inputs.stated_domain(options)
     judged = None
     if options.compression is not None:
-        judged = check_compression(network, load_compression(options.compression), report.domain, report)
+        compression = load_compression(options.compression)
+        judged = check_compression(network, compression, report.domain, report)
+        judged = replace(judged, problems=(*judged.problems, *_other_domain(compression, report)))
     checked = check(network, report.domain, report) if judged is None else judged.report
+    unstated = _not_as_stated(report, stated)
+    checked = replace(checked, problems=(*checked.problems, *unstated))
+    if judged is not None:
+        judged = replace(judged, report=checked, problems=(*judged.problems, *unstated))
     if options.json:
-        documents = {"check": checked_document(checked)}
+        documents = {"network": network_document(network), "domain": domain_document(report.domain)}
+        documents["check"] = checked_document(checked)
         _print_json(documents | ({"check_compression": checked_compression_document(judged)} if judged else {}))
     else:
-        show_checks(checked, judged)
+        show_checks(options.network, network, report.domain, checked, judged)
     return DONE if checked.accepted and (judged is None or judged.accepted) else REJECTED
+
+
+def _not_as_stated(report: Report, stated: Box | None) -> tuple[str, ...]:
+    """Return what is wrong with a certificate whose domain is not the one that the user stated."""
+    from milpcomp.report.words import domain_line
+
+    if stated is None:
+        return ()
+    box, own = stated.fit(report.domain.shape), report.domain
+    if (box.lower == own.lower).all() and (box.upper == own.upper).all():
+        return ()
+    return (
+        f"it is about another domain ({domain_line(own)}; digest {own.digest[:12]}) than the one stated "
+        f"({domain_line(box)}; digest {box.digest[:12]})",
+    )
+
+
+def _other_domain(compression: Compression, report: Report) -> tuple[str, ...]:
+    """Return what is wrong with a compression that was made by another certificate's domain."""
+    if compression.domain_digest == report.domain.digest:
+        return ()
+    return (
+        f"the compression was made for another domain (digest {compression.domain_digest[:12]}) than the certificate's "
+        f"(digest {report.domain.digest[:12]}), so it does not rest on it",
+    )
 
 
 def export(options: argparse.Namespace) -> int:

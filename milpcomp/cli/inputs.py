@@ -46,6 +46,12 @@ def domain(options: argparse.Namespace) -> Box:
     return Box(*options.domain)
 
 
+def stated_domain(options: argparse.Namespace) -> Box | None:
+    """Return the domain that the options describe, or None if they describe none; see `domain`."""
+    described = (options.domain, options.around, options.vnnlib, options.box)
+    return None if all(option is None for option in described) else domain(options)
+
+
 def array(path: str, option: str) -> FloatArray:
     """Read the numbers of an .npy file.
 

@@ -115,13 +115,16 @@ def _check(commands: Any) -> None:
         commands,
         "check",
         "prove a certificate again with separate code, and replay the edits of a compression",
-        "Verdicts that rest on a MIP solver's word are listed as not checkable.",
+        "Verdicts that rest on a MIP solver's word are listed as not checkable. With a domain, a certificate about\n"
+        "another one is rejected.",
         "check model.onnx report",
+        "check model.onnx report --domain 0 1",
         "check model.onnx report report",
     )
     _network_options(command)
     command.add_argument("certificate", metavar="CERTIFICATE", help=CERTIFICATE_HELP)
     command.add_argument("compression", metavar="COMPRESSION", nargs="?", help="folder that analyze or compress wrote")
+    _domain_options(command)
     _output_options(command)
 
 

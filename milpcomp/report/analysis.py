@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from milpcomp.cost import cost
 from milpcomp.domain import Box
 from milpcomp.network import Network
+from milpcomp.report.tables import on_trust, proved_counts, solver_count
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase
 
@@ -89,14 +90,19 @@ def network_document(network: Network) -> dict[str, Any]:
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """Return the counts of a report and how they were obtained, JSON-ready."""
+    """Return the counts of a report and how they were obtained, JSON-ready.
+
+    ``solver`` is how many of the stable neurons counted rest on a MIP solver's word: those are not proved.
+    """
     return {
         "network": report.network_digest,
         "domain": domain_document(report.domain),
         "ended": report.ended,
         "counts": report.counts(),
+        "solver": solver_count(report.verdicts),
         "layers": {
             layer: {phase.value: sum(v.phase is phase for v in verdicts) for phase in Phase}
+            | {"solver": solver_count(verdicts)}
             for layer, verdicts in report.layers().items()
         },
         "proofs": dict(Counter(verdict.proof.value for verdict in report.verdicts)),
@@ -129,6 +135,7 @@ def compression_document(compression: Compression) -> dict[str, Any]:
         "samples": compression.samples,
         "tolerance": compression.tolerance,
         "trust_solver": compression.trust_solver,
+        "on_trust": on_trust(compression),
     }
 
 
@@ -137,6 +144,7 @@ def checked_document(checked: Checked) -> dict[str, Any]:
     return {
         "accepted": checked.accepted,
         "counts": checked.counts(),
+        "proved": proved_counts(checked),
         "problems": list(checked.problems),
         "rejections": [
             {"layer": entry.layer, "unit": entry.unit, "phase": entry.phase, "reason": entry.reason}
@@ -149,6 +157,7 @@ def checked_compression_document(checked: CheckedCompression) -> dict[str, Any]:
     """Return what the checker says about a compression, JSON-ready, with every rejection."""
     return {
         "accepted": checked.accepted,
+        "on_trust": bool(checked.on_trust),
         "counts": checked.counts(),
         "deviation_bound": number(checked.deviation_bound),
         "claimed_bound": number(checked.claimed_bound),

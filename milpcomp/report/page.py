@@ -20,10 +20,12 @@ from milpcomp.report.words import (
     network_line,
     rejections,
     seconds_line,
+    solver_line,
 )
 
 WORDS = """\
-*Stably inactive* (*active*): the pre-activation is at most (at least) 0 for every input of the domain, proved.
+*Stably inactive* (*active*): the pre-activation is at most (at least) 0 for every input of the domain, proved
+unless it rests on a solver's word, which is counted apart below the table.
 *Unstable*: two inputs of the domain are known at which it has opposite signs. *Undecided*: neither; never acted upon.
 """
 
@@ -59,12 +61,13 @@ def _head(analysis: Analysis) -> str:
 
 def _verdicts(analysis: Analysis) -> str:
     report = analysis.report
-    note = ended_line(report)
+    note, trusted = ended_line(report), solver_line(report)
     return f"""\
 ## Verdicts
 
 {WORDS}
 {verdict_table(report, analysis.compression.after).markdown()}
+{f"{trusted[0].upper()}{trusted[1:]}.{chr(10)}{chr(10)}" if trusted else ""}\
 ![share of the neurons of each layer by phase](verdicts.png)
 {f"{chr(10)}Not everything was decided: {note}.{chr(10)}" if note else ""}
 {proof_table(report).markdown()}

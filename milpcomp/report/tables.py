@@ -5,15 +5,20 @@ A table is text: whoever builds it has decided what a number looks like, so a te
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from milpcomp.checker.result import Checked, Finding
 from milpcomp.cost import Cost
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import Phase, Proof, Stage
+from milpcomp.stability.verdict import STABLE, Phase, Proof, Stage, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
+    from milpcomp.compression import Compression
 
 PHASE_WORDS = {
     Phase.STABLY_INACTIVE: "stably inactive",
@@ -80,16 +85,19 @@ class Table:
 
 
 def verdict_table(report: Report, after: Cost | None = None) -> Table:
-    """Return neurons by layer and phase; with the cost of what was compressed, also how many are left."""
+    """Return neurons by layer and phase; with the cost of what was compressed, also how many are kept.
+
+    Stable neurons on a solver's word are counted with the others; `milpcomp.report.words.solver_line` tells how many.
+    """
     header = ("layer", "neurons", *PHASE_WORDS.values())
     names = [*report.layers(), "all"]
     groups = [*report.layers().values(), report.verdicts]
     rows = [[len(group), *(sum(v.phase is phase for v in group) for phase in PHASE_WORDS)] for group in groups]
     if after is not None:
-        header = (*header, "left")
-        left = {layer.name: layer.neurons for layer in after.layers}
+        header = (*header, "kept")
+        kept = {layer.name: layer.neurons for layer in after.layers}
         for name, row in zip(names, rows, strict=True):
-            row.append(left.get(name, 0))
+            row.append(kept.get(name, 0))
         rows[-1][-1] = after.neurons
     return Table(header, tuple((name, *map(count, row)) for name, row in zip(names, rows, strict=True)), total=True)
 
@@ -115,6 +123,22 @@ def proof_table(report: Report) -> Table:
     """Return on what the verdicts rest, in words."""
     rows = [(words, count(sum(v.proof is proof for v in report.verdicts))) for proof, words in PROOF_WORDS.items()]
     return Table(("what a verdict rests on", "neurons"), tuple(row for row in rows if row[1] != "0"))
+
+
+def solver_count(verdicts: Iterable[Verdict]) -> int:
+    """Return how many neurons are stable on a MIP solver's word, which is no proof."""
+    return sum(verdict.proof is Proof.SOLVER and verdict.phase in STABLE for verdict in verdicts)
+
+
+def proved_counts(checked: Checked) -> dict[str, int]:
+    """Return how many neurons the checker accepted in each phase; a solver's word is not among them."""
+    accepted = Counter(entry.phase for entry in checked.entries if entry.finding is Finding.ACCEPTED)
+    return {phase.value: accepted[phase.value] for phase in Phase if phase is not Phase.UNDECIDED}
+
+
+def on_trust(compression: Compression) -> bool:
+    """Return whether some edit rests on a MIP solver's word."""
+    return any(verdict.proof is Proof.SOLVER for edit in compression.edits for verdict in edit.verdicts)
 
 
 def count(n: int) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from milpcomp.domain import Box
 from milpcomp.network import Network
 from milpcomp.report.sizes import size_table
 from milpcomp.report.tables import Table, verdict_table
@@ -21,8 +22,11 @@ from milpcomp.report.words import (
     ended_line,
     network_line,
     proof_line,
+    proved_line,
     rejections,
     seconds_line,
+    shape_text,
+    solver_line,
 )
 from milpcomp.stability.report import Report
 
@@ -76,7 +80,7 @@ def show_certificate(source: str, network: Network, report: Report, written: str
     screen.facts([("network", source), ("", network_line(network)), ("domain", domain_line(report.domain))])
     screen.table(verdict_table(report))
     screen.facts(
-        [("evidence", proof_line(report)), ("note", ended_line(report)),
+        [("evidence", proof_line(report)), ("", solver_line(report)), ("note", ended_line(report)),
          ("time", seconds_line(report.stage_seconds)), ("written", written)]
     )  # fmt: skip
 
@@ -89,9 +93,18 @@ def show_compression(source: str, compression: Compression, written: str) -> Non
     screen.facts([("same function", deviation_line(compression)), ("written", written)])
 
 
-def show_checks(checked: Checked, compression: CheckedCompression | None) -> None:
-    """Print what the checker says, with the first rejections."""
-    facts = [("checked", checked_line(checked))]
+def show_checks(
+    source: str, network: Network, domain: Box, checked: Checked, compression: CheckedCompression | None
+) -> None:
+    """Print what the claims are about, what the checker proved, and the first rejections."""
+    facts = [
+        ("network", source),
+        ("", f"{network_line(network)}, digest {network.digest[:12]}"),
+        ("domain", domain_line(domain)),
+        ("", f"shape {shape_text(domain.shape)}, digest {domain.digest[:12]}"),
+        ("proved", proved_line(checked)),
+        ("checked", checked_line(checked)),
+    ]
     if compression is not None:
         facts.append(("", checked_compression_line(compression)))
     Screen().facts([*facts, *_rejected(checked if compression is None else compression)])
@@ -104,7 +117,7 @@ def show_analysis(analysis: Analysis) -> None:
         [("network", analysis.source), ("", network_line(analysis.network)), ("domain", domain_line(report.domain))]
     )
     screen.table(verdict_table(report, analysis.compression.after))
-    screen.facts([("evidence", proof_line(report)), ("note", ended_line(report))])
+    screen.facts([("evidence", proof_line(report)), ("", solver_line(report)), ("note", ended_line(report))])
     screen.table(size_table(analysis.compression.before, analysis.compression.after))
     screen.facts(
         [

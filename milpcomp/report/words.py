@@ -13,9 +13,9 @@ from milpcomp.checker.result import Checked, CheckedCompression, Finding
 from milpcomp.cost import cost
 from milpcomp.domain import Box
 from milpcomp.network import Network
-from milpcomp.report.tables import count
+from milpcomp.report.tables import PHASE_WORDS, count, on_trust, proved_counts, solver_count
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import Phase, Proof
+from milpcomp.stability.verdict import STABLE, Phase, Proof
 
 if TYPE_CHECKING:
     from milpcomp.compression import Compression
@@ -64,6 +64,23 @@ def proof_line(report: Report) -> str:
     return ", ".join(f"{count(n)} {text}" for text, n in counts.items() if n)
 
 
+def solver_line(report: Report) -> str:
+    """Return how many of the neurons that are counted as stable are not proved to be; empty where all are."""
+    trusted, stable = solver_count(report.verdicts), sum(verdict.phase in STABLE for verdict in report.verdicts)
+    if not trusted:
+        return ""
+    return f"of the {_many(stable, 'stable neuron')}, {count(trusted)} on a solver's word, not proved"
+
+
+def proved_line(checked: Checked) -> str:
+    """Return how many neurons the checker proved to be in which phase."""
+    counts = proved_counts(checked)
+    found = [f"{count(counts[phase.value])} {text}" for phase, text in PHASE_WORDS.items() if counts.get(phase.value)]
+    trusted = checked.counts()[Finding.NOT_CHECKABLE.value]
+    words = f"; {count(trusted)} more on a solver's word, not proved" if trusted else ""
+    return (", ".join(found) or "of no neuron anything") + words
+
+
 def deviation_line(compression: Compression) -> str:
     """Return what is known of the difference between the two networks' outputs."""
     bound = compression.deviation_bound
@@ -73,8 +90,8 @@ def deviation_line(compression: Compression) -> str:
         proved = f"proved: outputs differ by at most {bound:.2g} on the whole domain, in real arithmetic"
     else:
         proved = "NOT proved: there is no finite bound on how much outputs differ"
-    if any(verdict.proof is Proof.SOLVER for edit in compression.edits for verdict in edit.verdicts):
-        proved = proved.replace("proved:", "if the MIP solver was right:")
+    if on_trust(compression):
+        proved = proved.replace("proved:", "if the solver is right, not proved:")
     inputs = _many(compression.samples, "input")
     return f"{proved}; measured in float32: {compression.measured_gap:.2g} on {inputs}"
 
@@ -99,13 +116,13 @@ def checked_compression_line(checked: CheckedCompression) -> str:
     }
     findings = _findings("edit", checked.counts(), words, len(checked.problems))
     bound = checked.deviation_bound
-    return findings + (
-        "; equal outputs, by the checker's own proof"
-        if bound == 0
-        else f"; outputs differ by at most {bound:.2g}, by the checker's own bound"
-        if math.isfinite(bound)
-        else "; NOT proved: the checker finds no finite bound on how much outputs differ"
-    )
+    trusting = bool(checked.on_trust)
+    if not math.isfinite(bound):
+        return f"{findings}; NOT proved: the checker finds no finite bound on how much outputs differ"
+    found = "equal outputs" if bound == 0 else f"outputs differ by at most {bound:.2g}"
+    if trusting:
+        return f"{findings}; if the solver is right, {found}; not proved"
+    return f"{findings}; {found}, by the checker's own {'proof' if bound == 0 else 'bound'}"
 
 
 def rejections(checked: Checked | CheckedCompression) -> list[str]:
