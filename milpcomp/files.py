@@ -57,6 +57,18 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
             draft.unlink()
 
 
+def require_suffix(path: PathLike, suffix: str) -> None:
+    """Refuse to write a file that could not be read back, because files are read by their suffix.
+
+    Raises
+    ------
+    OutputError
+        If `path` does not end in `suffix`, in capitals or not.
+    """
+    if Path(path).suffix.lower() != suffix:
+        raise OutputError(f"cannot write {path}: files are read by their suffix; end the name in {suffix}")
+
+
 def write_json(path: PathLike, data: Any) -> None:
     """Write `data` as JSON; floats read back bit by bit.
 

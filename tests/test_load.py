@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import milpcomp as mc
-from milpcomp.errors import CheckpointError, SettingsError
+from milpcomp.errors import CheckpointError, OutputError, SettingsError
 from milpcomp.network import Network
 from milpcomp.network.load import CHECKPOINTS, load
 from milpcomp.network.storage import save_network
@@ -70,6 +70,15 @@ def test_what_is_no_shape(shape: Any, tmp_path: Path) -> None:
     for source in (to_torch(diamond()), saved(tmp_path, ".npz")):
         with pytest.raises(SettingsError, match=r"input_shape=.* is no shape of a sample; give whole numbers"):
             load(source, input_shape=shape)
+
+
+@pytest.mark.parametrize("name", ["foo.txt", "foo", "foo.pt"])
+def test_nothing_is_written_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    """Files are read by their suffix, so none is written under another one."""
+    for write, suffix in ((diamond().save, ".npz"), (diamond().to_onnx, ".onnx")):
+        with pytest.raises(OutputError, match=rf"foo.*files are read by their suffix; end the name in \{suffix}$"):
+            write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_architecture_is_handed_on(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milpcomp.errors import CheckpointError, NetworkError
-from milpcomp.files import PathLike, read_arrays, write_arrays
+from milpcomp.files import PathLike, read_arrays, require_suffix, write_arrays
 from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.graph import Network, Node
@@ -41,8 +41,9 @@ def save_network(network: Network, path: PathLike) -> None:
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or its name does not end in .npz.
     """
+    require_suffix(path, ".npz")
     structure, arrays = network.document()
     header = {"format": FORMAT, "version": VERSION, "digest": network.digest, "structure": structure}
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)

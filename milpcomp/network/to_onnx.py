@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from onnx import helper
 
 from milpcomp.errors import NetworkError
-from milpcomp.files import PathLike, replacing
+from milpcomp.files import PathLike, replacing, require_suffix
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Take
 from milpcomp.network.layers import Affine, Concat, size
@@ -41,8 +41,9 @@ def to_onnx(network: Network, path: PathLike, dtype: DTypeLike = np.float32) -> 
     SettingsError
         If `dtype` is another type.
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or its name does not end in .onnx.
     """
+    require_suffix(path, ".onnx")
     graph = Graph(dtype)
     tensors: dict[str, str] = {INPUT: INPUT}
     for node in network:
