@@ -18,21 +18,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from milpcomp.checker import Checked as Checked
+    from milpcomp.checker import CheckedCompression as CheckedCompression
     from milpcomp.checker import check as check
     from milpcomp.checker import check_compression as check_compression
+    from milpcomp.compression import Compression as Compression
     from milpcomp.compression import compress as compress
     from milpcomp.compression import load_compression as load_compression
+    from milpcomp.compression import save_compression as save_compression
     from milpcomp.domain import Box as Box
     from milpcomp.errors import MilpcompError as MilpcompError
     from milpcomp.network import Network as Network
     from milpcomp.network.load import load as load
     from milpcomp.pipeline import analyze as analyze
+    from milpcomp.report.analysis import Analysis as Analysis
     from milpcomp.stability.certify import certify as certify
+    from milpcomp.stability.report import Report as Report
     from milpcomp.stability.storage import load_report as load_report
     from milpcomp.stability.storage import save_report as save_report
     from milpcomp.vnnlib import read_vnnlib as read_vnnlib
 
 _HOMES = {
+    "save_compression": "milpcomp.compression",
+    "Report": "milpcomp.stability.report",
+    "Compression": "milpcomp.compression",
+    "CheckedCompression": "milpcomp.checker",
+    "Checked": "milpcomp.checker",
+    "Analysis": "milpcomp.report.analysis",
     "Box": "milpcomp.domain",
     "MilpcompError": "milpcomp.errors",
     "Network": "milpcomp.network",
@@ -49,9 +61,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Analysis",
     "Box",
+    "Checked",
+    "CheckedCompression",
+    "Compression",
     "MilpcompError",
     "Network",
+    "Report",
     "analyze",
     "certify",
     "check",
@@ -61,6 +78,7 @@ __all__ = [
     "load_compression",
     "load_report",
     "read_vnnlib",
+    "save_compression",
     "save_report",
 ]
 

@@ -86,7 +86,8 @@ class Box:
     def fit(self, shape: tuple[int, ...]) -> Box:
         """Return this box with bounds of exactly `shape`.
 
-        Scalars are broadcast; arrays must have that shape, or as many elements (then they are reshaped, in C order).
+        Scalars are broadcast; arrays must have that shape, give or take axes of length 1, or be flat vectors of as many
+        elements (C order). Nothing else is reshaped: an image of shape (32, 32, 3) is not one of shape (3, 32, 32).
 
         Raises
         ------
@@ -97,9 +98,13 @@ class Box:
             return self
         if self.shape == ():
             return Box(np.full(shape, self.lower), np.full(shape, self.upper))
-        if self.lower.size == int(np.prod(shape)):
+        long_axes, wanted = ([n for n in axes if n != 1] for axes in (self.shape, shape))
+        if long_axes == wanted or (len(self.shape) == 1 and self.lower.size == int(np.prod(shape))):
             return Box(self.lower.reshape(shape), self.upper.reshape(shape))
-        raise DomainError(f"the box has shape {self.shape} but the network's input has shape {shape}")
+        raise DomainError(
+            f"the box has shape {self.shape} but the network's input has shape {shape}; transpose the bounds, or give "
+            "scalars or a flat vector"
+        )
 
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each row of `x` (N, *shape) whether it lies in the box."""

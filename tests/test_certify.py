@@ -137,6 +137,7 @@ def test_progress_is_told() -> None:
         ({"method": "magic"}, "unknown method 'magic'; choose one of funnel"),
         ({"time_limit_s": -1.0}, "time limit must be a positive"),
         ({"time_limit_s": float("nan")}, "time limit must be a positive"),
+        ({"time_limit_s": "5"}, "number of seconds, got '5'"),
         ({"neuron_time_limit_s": 0.0}, "limit per neuron"),
         ({"backend": "abacus"}, "abacus"),
     ],
@@ -145,6 +146,27 @@ def test_unusable_settings(options: dict[str, object], message: str) -> None:
     """Options that mean nothing are refused before any work."""
     with pytest.raises(SettingsError, match=message):
         mc.certify(diamond(), mc.Box(0.0, 1.0), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "domain", "message"),
+    [
+        (diamond(), (0.0, 1.0), "take one of the boxes"),
+        (diamond(), 1.0, r"write milpcomp.Box\(lower, upper\)"),
+        ("net.onnx", mc.Box(0.0, 1.0), "read it with milpcomp.load first"),
+    ],
+)
+def test_wrong_kinds_of_arguments(network: object, domain: object, message: str) -> None:
+    """Something that is no network or no box is refused with what to give instead."""
+    with pytest.raises(mc.MilpcompError, match=message):
+        mc.certify(network, domain)  # type: ignore[arg-type]
+
+
+def test_reports_fit_a_line() -> None:
+    """A report shows its counts, not every verdict."""
+    assert repr(mc.certify(diamond(), mc.Box(0.0, 1.0))) == (
+        "Report(1 stably_inactive, 1 unstable; complete; Box(0, 1, shape=(2,)))"
+    )
 
 
 def test_settings_are_in_the_report() -> None:

@@ -106,6 +106,14 @@ def test_fit_takes_the_shape_of_the_input() -> None:
     assert Box(0, 1).fit((0,)).shape == (0,)
 
 
+def test_fit_refuses_another_layout() -> None:
+    """Axes of length 1 may come and go, but a box of shape (4, 4, 3) is none of shape (3, 4, 4)."""
+    image = Box(np.zeros((4, 4, 3)), np.ones((4, 4, 3)))
+    assert image.fit((1, 4, 4, 3)).shape == (1, 4, 4, 3)
+    with pytest.raises(DomainError, match="transpose the bounds"):
+        image.fit((3, 4, 4))
+
+
 def test_fit_refuses_another_size() -> None:
     """An array of bounds for another number of inputs names both shapes."""
     with pytest.raises(DomainError, match=r"the box has shape \(6,\) but the network's input has shape \(5,\)"):

@@ -34,7 +34,7 @@ class Entry:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checked:
     """The result of checking a report.
 
@@ -48,6 +48,9 @@ class Checked:
 
     entries: tuple[Entry, ...]
     problems: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Checked({self.summary().splitlines()[0]})"
 
     @property
     def accepted(self) -> bool:
@@ -87,7 +90,7 @@ class EditEntry:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckedCompression:
     """The result of checking a compression.
 
@@ -110,6 +113,9 @@ class CheckedCompression:
     problems: tuple[str, ...]
     deviation_bound: float
     claimed_bound: float
+
+    def __repr__(self) -> str:
+        return f"CheckedCompression({self.summary().splitlines()[0]})"
 
     @property
     def accepted(self) -> bool:
@@ -134,11 +140,11 @@ class CheckedCompression:
     def summary(self) -> str:
         """Return the findings as text: the verdict with the deviation, then what is wrong, a line each."""
         counts = ", ".join(f"{count} edits {name.replace('_', ' ')}" for name, count in self.counts().items() if count)
+        verdict = (
+            "REJECTED" if not self.accepted else "ACCEPTED, IF THE SOLVER IS RIGHT" if self.on_trust else "ACCEPTED"
+        )
         exact = "the same function" if self.deviation_bound == 0 else f"claimed {self.claimed_bound:.3g}"
-        lines = [
-            f"{'ACCEPTED' if self.accepted else 'REJECTED'}: {counts or 'no edits'}; "
-            f"deviation at most {self.deviation_bound:.3g} ({exact})"
-        ]
+        lines = [f"{verdict}: {counts or 'no edits'}; deviation at most {self.deviation_bound:.3g} ({exact})"]
         wrong = list(self.problems)
         wrong += [f"{e.kind} of {', '.join(e.layers)}: {e.reason}" for e in (*self.rejections, *self.on_trust)]
         lines += wrong[:SHOWN]

@@ -35,7 +35,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Compression:
     """A smaller network, and why it is the same function on the domain.
 
@@ -76,6 +76,10 @@ class Compression:
     trust_solver: bool
     original_digest: str
     domain_digest: str
+
+    def __repr__(self) -> str:
+        totals = _totals(self.before, self.after)
+        return f"Compression({totals}; {len(self.edits)} edits, proved deviation {self.deviation_bound:.3g})"
 
     @property
     def deviation_bound(self) -> float:

@@ -12,7 +12,7 @@ from milpcomp.domain import Box, FloatArray
 from milpcomp.stability.verdict import Phase, Verdict
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """Verdicts on all hidden neurons of one network over one domain.
 
@@ -47,6 +47,10 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     ended: str = "complete"
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts().items() if count) or "no neurons"
+        return f"Report({counts}; {self.ended}; {self.domain!r})"
 
     def counts(self) -> dict[str, int]:
         """Return how many neurons are in each phase."""
