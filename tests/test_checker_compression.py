@@ -289,10 +289,24 @@ def test_a_stable_unit_that_is_bent_in_the_final_network() -> None:
     final = chain((1,), Dense([[1.0], [2.0]], [0.0, -low]), Rectifier(), Dense([[1.0, 1.0]], [low]))
     box = Box(np.zeros(1), np.ones(1))  # at 0 the original is 0, the final one is low
     edit = Merge("1", (1,), (0,), np.array([[2.0]]), np.zeros(1))
-    claim = Claim(final, (edit,), {"0": ("0", None), "1": ("1", None), "2": ("2", None)})
-    checked = check_compression(network, claim, box, certify(network, box))
-    assert checked.deviation_bound >= low
-    assert not checked.accepted
+    origin: dict[str, Any] = {"1": ("1", None)}
+    for claim in (Claim(final, (edit,), origin), Claim(final, (edit,), origin | {"0": ("0", None)})):
+        checked = check_compression(network, claim, box, certify(network, box))
+        assert checked.deviation_bound >= low
+        assert not checked.accepted
+
+
+def test_bounds_of_a_carried_value_make_room_for_its_difference() -> None:
+    """A final value that is 0.25 larger than what it carries in [0, 1] may be 1.25, and twice that differs by 1.5."""
+    network = chain((1,), Dense([[1.0]]), Dense([[1.0]]))
+    final = chain((1,), Dense([[1.0]], [0.25]), Dense([[2.0]]))
+    claim = Claim(final, (), {"0": ("0", None), "1": ("1", None)}, 1.5)
+    box = Box(np.zeros(1), np.ones(1))
+    report = Report(network.digest, box, (), np.zeros((0, 1)))
+    checked = check_compression(network, claim, box, report)
+    assert checked.deviation_bound >= 1.5 == deviations(network, final, box, np.random.default_rng(0))
+    assert checked.accepted
+    assert not check_compression(network, replace(claim, deviation_bound=1.0), box, report).accepted
 
 
 def test_constants_do_not_cross_padding() -> None:

@@ -85,7 +85,9 @@ def linear_ball(step: Linear, values: dict[str, Ball]) -> Ball:
     rate = growth(step.terms)
     radius = np.broadcast_to(rate * np.abs(step.offset)[:, None], centre.shape).copy()
     for source, absolute in step.absolutes.items():
-        radius += absolute @ (values[source].radius + rate * np.abs(values[source].centre))
+        size = np.abs(values[source].centre)
+        share = np.where(size == 0, 0.0, np.nextafter(rate * size, np.inf))  # of tiny numbers it would underflow to 0
+        radius += absolute @ (values[source].radius + share)
     return _tidy(centre, radius * (1.0 + rate) + underflow(step.terms))
 
 
