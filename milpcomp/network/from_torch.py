@@ -160,8 +160,9 @@ class _Reader:
         shape = getattr(traced, "shape", ())
         if name.partition(".")[0] in FILLERS:
             lengths = [1 if isinstance(n, torch.SymInt) else n for n in shape]
-            whole = isinstance(traced, torch.Tensor) and not traced.is_floating_point()
-            dtype = traced.dtype if whole else kwargs.get("dtype")
+            dtype = kwargs.get("dtype")
+            if isinstance(traced, torch.Tensor) and not traced.is_floating_point():
+                dtype = traced.dtype
             return fill(name.partition(".")[0], args, lengths, dtype)
         if not holds(args, Value) and not holds(kwargs, Value):
             if any(_counts_samples(one) for one in node.all_input_nodes) and not _counts_samples(node):
