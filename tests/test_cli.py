@@ -64,7 +64,7 @@ def test_help_shows_an_example_and_the_exit_codes(command: str, capsys: pytest.C
     text = capsys.readouterr().out
     assert ended.value.code == 0
     assert f"example:\n  milpcomp {command} " in text
-    assert all(f"  {code} " in text for code in (0, 1, 2, 70, 130))
+    assert all(f"  {code} " in text for code in (0, 1, 2, 70, 130, 143))
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
@@ -120,6 +120,7 @@ def test_module_and_version() -> None:
         (["certify", "x", "--input-shape", "3x2"], "'3x2' is no shape; write positive whole numbers, as in 3,32,32"),
         (["certify", "x", "--input-shape", "0,2"], "'0,2' is no shape"),
         (["compress", "x", "y", "--tolerance", "much"], "'much' is no tolerance; write rounding, 0, or a number"),
+        (["analyze", "x", "--time-limt", "3"], "unrecognized arguments: --time-limt 3; see milpcomp analyze --help"),
         (["certify", "x", "--time", "3"], "unrecognized arguments: --time 3"),  # no abbreviations: they would not last
     ],
 )
@@ -301,6 +302,82 @@ def test_check_of_a_lie_exits_with_1(network: str, tmp_path: Path, capsys: pytes
     assert (code, json.loads(text)["check"]["rejections"][0]["unit"]) == (1, 0)
 
 
+@pytest.mark.parametrize("command", ["certify", "compress"])
+def test_folder_of_an_earlier_analysis(
+    command: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new certificate or compression leaves nothing in the folder that was about an earlier one."""
+    out = tmp_path / "out"
+    run(capsys, "analyze", network, "--domain", "0", "0.5", "--out", str(out))
+    arguments = ["--domain", "0", "1"] if command == "certify" else [str(out)]
+    assert run(capsys, command, network, *arguments, "--out", str(out))[0] == 0
+    left = {path.name for path in out.iterdir()}
+    assert {"certificate.json", "certificate.npz"} <= left
+    assert not left & {"report.md", "summary.json"}
+    assert ("network.npz" in left) is (command == "compress")
+
+
+def test_certificate_beside_a_network(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Certifying into a folder that holds no earlier compression removes nothing, whatever files are called."""
+    (tmp_path / "network.npz").write_bytes(b"mine")
+    assert run(capsys, "certify", network, "--domain", "0", "1", "--out", str(tmp_path))[0] == 0
+    assert (tmp_path / "network.npz").read_bytes() == b"mine"
+
+
+def test_certifying_the_smaller_network_in_place(
+    network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network to certify is not removed as a result of an earlier analysis; the command is refused."""
+    out = tmp_path / "out"
+    run(capsys, "analyze", network, "--domain", "0", "1", "--out", str(out))
+    code, _, err = run(capsys, "certify", str(out / "network.npz"), "--domain", "0", "1", "--out", str(out))
+    assert (code, (out / "network.npz").exists()) == (2, True)
+    assert "write them into another folder" in err
+
+
+def test_check_of_files_that_are_no_results(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network in place of a certificate or a compression is refused with what to give."""
+    out = str(tmp_path / "out")
+    run(capsys, "analyze", network, "--domain", "0", "1", "--out", out)
+    smaller = f"{out}/network.npz"
+    for arguments, what in (([out, smaller], "compression"), ([smaller], "certificate")):
+        code, _, err = run(capsys, "check", network, *arguments)
+        assert code == 2
+        assert f"{smaller} is no {what}; give the folder" in err
+        assert f"such as {out}\n" in err
+
+
+def test_errors_are_in_words_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options are called what they are called here, not what they are called in Python."""
+    save_network(diamond(), tmp_path / "net.npz")
+    torch.save({"conv.weight": torch.zeros(2, 1, 3, 3)}, tmp_path / "net.pt")
+    for name, arguments, words in (
+        ("net.npz", ["--architecture", "a:b"], "--architecture is for checkpoint files"),
+        ("net.npz", ["--input-shape", "3"], "--input-shape is (3,)"),
+        ("net.pt", ["--architecture", "nowhere", "--input-shape", "3"], "--architecture 'nowhere' is no address"),
+        ("net.pt", [], "--architecture MODULE:FACTORY and --input-shape."),
+    ):
+        code, _, err = run(capsys, "export", str(tmp_path / name), str(tmp_path / "net.onnx"), *arguments)
+        assert code == 2
+        assert words in err
+        assert "architecture=" not in err
+        assert "input_shape" not in err
+
+
+@pytest.mark.parametrize("command", ["analyze", "certify"])
+@pytest.mark.parametrize("option", ["method", "backend", "device", "time-limit"])
+def test_options_are_checked_before_the_network_is_read(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that cannot be used is refused although the network, which is not there, was not looked at."""
+    value = "-1" if option == "time-limit" else "nonsense"
+    arguments = ["--domain", "0", "1", "--out", str(tmp_path / "out"), f"--{option}", value]
+    code, _, err = run(capsys, command, "missing.onnx", *arguments)
+    assert code == 2
+    assert option.replace("-", " ") in err
+    assert "missing.onnx" not in err
+
+
 def test_check_says_what_was_proved(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Check names the network, the domain, and how many neurons it proved to be in which phase, also as JSON."""
     out, domain = str(tmp_path / "out"), Box(0.0, 1.0).fit((2,))
@@ -420,9 +497,12 @@ def _hard() -> Network:
     return mlp([12, 40, 40, 40, 2], np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("command", ["certify", "analyze"])
-def test_interrupt_keeps_what_was_decided(command: str, tmp_path: Path) -> None:
-    """Ctrl-C in mid-run exits with 130, without a traceback, and the certificate of what was decided reads back."""
+@pytest.mark.parametrize(
+    ("command", "sent", "code"),
+    [("certify", signal.SIGINT, 130), ("analyze", signal.SIGINT, 130), ("certify", signal.SIGTERM, 143)],
+)
+def test_interrupt_keeps_what_was_decided(command: str, sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    """Ctrl-C in mid-run exits with 130, SIGTERM with 143; the certificate of what was decided reads back."""
     save_network(_hard(), tmp_path / "net.npz")
     process = _start(
         [
@@ -440,10 +520,10 @@ def test_interrupt_keeps_what_was_decided(command: str, tmp_path: Path) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if " solver " in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
             break
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "Traceback" not in err
     assert command == "certify" or "interrupted; finishing with what was decided" in err
     report = load_report(tmp_path / "out")
@@ -461,6 +541,23 @@ def test_interrupt_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(inputs, "network", interrupted)
     code, out, err = run(capsys, "export", "net.npz", "net.onnx")
     assert (code, out, err) == (130, "", "milpcomp: interrupted\n")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_termination(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM ends with exit code 143, also where it comes twice, and means afterwards what it meant before."""
+
+    def terminated(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            if times == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(inputs, "network", terminated)
+    code, out, err = run(capsys, "export", "net.npz", "net.onnx")
+    assert (code, out, err) == (143, "", "milpcomp: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_defects_look_like_nothing_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ DONE, REJECTED, INTERRUPTED = 0, 1, 130
 
 def analyze(options: argparse.Namespace) -> int:
     """Certify, compress, check, and write everything into one folder."""
+    inputs.check_settings(options)
     domain = inputs.domain(options)
 
     from milpcomp.pipeline import analyze
@@ -50,23 +51,34 @@ def analyze(options: argparse.Namespace) -> int:
 
 def certify(options: argparse.Namespace) -> int:
     """Decide which neurons are stable, and write the certificate."""
+    inputs.check_settings(options)
     domain = inputs.domain(options)
 
     from milpcomp.report.analysis import report_document
-    from milpcomp.report.folder import staged
+    from milpcomp.report.folder import RESULTS, spare, staged
     from milpcomp.report.terminal import show_certificate
     from milpcomp.stability.certify import certify
     from milpcomp.stability.storage import CERTIFICATE, save_report
 
-    with staged(CERTIFICATE.halves(options.out)[0].parent):
+    settings = _certify_options(options)
+    target = CERTIFICATE.halves(options.out)[0]
+    # An earlier compression in the folder, and what was written about it, would look as if it rested on the new one.
+    earlier = target.name == "certificate.json" and (target.parent / "compression.json").exists()
+    if earlier:
+        spare(options.network, target.parent)
+    with staged(target.parent):
         pass  # better now than after an hour that the folder cannot be written to
     network = inputs.network(options)
-    report = certify(network, domain, **_certify_options(options))
-    written = save_report(report, options.out)
+    report = certify(network, domain, **settings)
+    if earlier:
+        with staged(target.parent, stale=RESULTS) as folder:
+            save_report(report, folder)
+    else:
+        save_report(report, options.out)
     if options.json:
         _print_json(report_document(report))
     else:
-        show_certificate(options.network, network, report, str(written))
+        show_certificate(options.network, network, report, str(target))
     return INTERRUPTED if report.ended == "interrupted" else DONE
 
 
@@ -74,14 +86,14 @@ def compress(options: argparse.Namespace) -> int:
     """Compress by a certificate, and write the smaller network."""
     from milpcomp.compression import compress
     from milpcomp.report.analysis import compression_document
-    from milpcomp.report.folder import spare, staged
+    from milpcomp.report.folder import COMPRESSION_RESULTS, spare, staged
     from milpcomp.report.outputs import write_compression
     from milpcomp.report.terminal import show_compression
 
     spare(options.network, options.out)
     network, report = _certified(options)
     compression = compress(network, report, trust_solver=options.trust_solver, tolerance=options.tolerance)
-    with staged(options.out) as folder:
+    with staged(options.out, stale=COMPRESSION_RESULTS) as folder:
         write_compression(compression, folder)
     if options.json:
         _print_json(compression_document(compression))
@@ -106,6 +118,7 @@ def check(options: argparse.Namespace) -> int:
     stated = inputs.stated_domain(options)
     judged = None
     if options.compression is not None:
+        _is_result(options.compression, "compression", "compress")
         compression = load_compression(options.compression)
         judged = check_compression(network, compression, report.domain, report)
         judged = replace(judged, problems=(*judged.problems, *_other_domain(compression, report)))
@@ -190,10 +203,21 @@ def _certify_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _is_result(path: str, what: str, command: str) -> None:
+    """Refuse a file that is no .json, such as a network, where the folder of a result is asked for."""
+    given = Path(path)
+    if given.is_file() and given.suffix != ".json":
+        raise ResultError(
+            f"{path} is no {what}; give the folder (or the .json file in it) that analyze or {command} wrote, "
+            f"such as {given.parent}"
+        )
+
+
 def _certified(options: argparse.Namespace) -> tuple[Network, Report]:
     """Return a network and its certificate, after making sure that they belong together."""
     from milpcomp.stability.storage import load_report
 
+    _is_result(options.certificate, "certificate", "certify")
     report = load_report(options.certificate)
     network = inputs.network(options)
     if report.network_digest != network.digest:

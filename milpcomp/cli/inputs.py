@@ -23,6 +23,22 @@ def network(options: argparse.Namespace) -> Network:
     return load(options.network, architecture=options.architecture, input_shape=options.input_shape)
 
 
+def check_settings(options: argparse.Namespace) -> None:
+    """Refuse options of the certification that cannot be used, before anything large is read for nothing.
+
+    Raises
+    ------
+    SettingsError, SolverError
+        See `milpcomp.certify`.
+    """
+    from milpcomp.milp.backends import backend
+    from milpcomp.stability.certify import Settings
+
+    Settings(
+        options.method, backend(options.backend).name, options.time_limit, device=options.device, seed=options.seed
+    )
+
+
 def domain(options: argparse.Namespace) -> Box:
     """Return the domain that the options describe.
 

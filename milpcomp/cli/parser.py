@@ -18,6 +18,7 @@ exit codes:
   2    bad input: one line on standard error says what and what to do
   70   a defect of milpcomp: a traceback on standard error says where
   130  interrupted; if neurons were being decided by then, the certificate holds what was decided
+  143  terminated by SIGTERM, as batch systems and timeout do: what was decided is written, as for 130
 """
 
 NETWORK_HELP = "network: .onnx, .npz of milpcomp, or a checkpoint (.pt .pth .th .tar .safetensors)"
@@ -32,6 +33,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
         # Before Python 3.14, argparse takes "-1" for a number but "-1e-3" for an unknown option.
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse what is not known here, where it is clear which command's help tells more."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         """Write one line to standard error and exit with code 2."""

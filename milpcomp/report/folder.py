@@ -22,6 +22,11 @@ RESULTS = (
 )  # fmt: skip
 """Every name that an analysis may write; files of other names are not touched."""
 
+COMPRESSION_RESULTS = (
+    "compression.json", "compression.npz", "network.npz", "network.onnx", "network.pt", "report.md", "summary.json",
+)  # fmt: skip
+"""What a compression replaces: its own files, and what was written about an earlier one."""
+
 
 @contextmanager
 def staged(folder: PathLike, stale: Sequence[str] = ()) -> Iterator[Path]:
@@ -40,6 +45,8 @@ def staged(folder: PathLike, stale: Sequence[str] = ()) -> Iterator[Path]:
         If the folder cannot be made or written to.
     """
     target = Path(folder)
+    if target.is_file():
+        raise OutputError(f"cannot write into the folder {target}: it is a file; name another folder for the results")
     existed = target.exists()
     draft: Path | None = None
     try:
