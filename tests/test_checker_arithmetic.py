@@ -236,3 +236,11 @@ def test_denormals_are_kept_here() -> None:
     """The floating-point mode that the error bounds need is the one that is on."""
     require_ieee()
     assert np.full(4, 5e-324).sum() == 4 * 5e-324
+
+
+def test_denormal_inputs_times_huge_weights() -> None:
+    """3 fl(0.1) - fl(0.3) = 2^-55 exactly, and a float sum says 2^-54; scaled by 2^1000 and 2^-1074 it is enclosed."""
+    network = chain((2,), Dense([[0.1 * 2.0**1000, -0.3 * 2.0**1000]]), Rectifier())
+    value = forward(read_network(network), np.array([[3.0, 1.0]]) * 2.0**-1074)["0"]
+    assert value.lower[0, 0] <= 2.0**-55 * 2.0**-74 <= value.upper[0, 0]
+    assert value.centre[0, 0] == 2.0**-54 * 2.0**-74
