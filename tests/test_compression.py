@@ -476,3 +476,20 @@ def test_summary_and_measured_gap() -> None:
     text = result.summary()
     for piece in ("neurons 2 -> 1", "parameters 9 -> 4", "1 channel(s) removed", "proved deviation: 0", "123 inputs"):
         assert piece in text
+
+
+@pytest.mark.parametrize("slopes", [(1e10, 1e-300), (1e-300, 1e10)])
+def test_merges_beyond_the_range_of_floats_are_left_alone(slopes: tuple[float, float]) -> None:
+    """One of two equal rows is 1e310 times the other behind the rectifier: either way round, no merge overflows."""
+    rows = Dense([[-1.0, -1.0], [-1.0, -1.0]], [-1.0, -1.0])
+    network = chain((2,), rows, Rectifier(1.0, np.array(slopes)), Dense([[1.0, 1.0]]))
+    assert kinds(shrunk(network, tolerance=0)) == ["Fold"]
+
+
+def test_collapse_beyond_the_range_of_floats_is_left_alone() -> None:
+    """The output is 1e200 * 1e200 everywhere, which no float holds: the network stays, and nothing is raised."""
+    network = chain((2,), Dense([[0.0, 0.0]], [1e200]), Rectifier(), Dense([[1e200]]))
+    with np.errstate(all="ignore"):
+        result = compress(network, interval_report(network, SQUARE))
+    assert "Collapse" not in kinds(result)
+    assert exact_values(result.network, np.zeros(2))[result.network.output] == exact_values(network, np.zeros(2))["2"]

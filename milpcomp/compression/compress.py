@@ -221,6 +221,8 @@ class _Plan:
             return False
         count = len(self.edits)
         value = self.network.forward(self.domain.lower + (self.domain.upper - self.domain.lower) / 2)
+        if not np.isfinite(value).all():
+            return False
         verdicts = tuple(verdict for layer in layers for verdict in self.proved[layer].verdicts)
         self._admit(Collapse(tuple(layers), value, verdicts), 0)
         return len(self.edits) > count

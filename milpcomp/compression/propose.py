@@ -148,18 +148,23 @@ def dependents(site: Site) -> Iterator[Edit]:
         return
     slope, offset = site.proved.slope[channels], rows.bias.value[channels]
     base, dependent = found.base, found.dependent
-    matrix = slope[dependent][:, None] * found.matrix / slope[base]
-    shift = slope[dependent] * (offset[dependent] - found.matrix @ offset[base])
+    with np.errstate(all="ignore"):
+        matrix = slope[dependent][:, None] * found.matrix / slope[base]
+        shift = slope[dependent] * (offset[dependent] - found.matrix @ offset[base])
     if bias:
         shift = np.zeros(len(dependent))
+    storable = np.isfinite(matrix).all(axis=1) & np.isfinite(shift)  # numbers near the end of the range overflow
+    dependent, matrix, shift = dependent[storable], matrix[storable], shift[storable]
+    if not len(dependent):
+        return
     own, others = (tuple(channels[part].tolist()) for part in (dependent, base))
     yield Merge(site.layer, own, others, matrix, shift, site.proved.of((*own, *others)))
 
 
 def folds(site: Site) -> Iterator[Edit]:
     """Propose to fold the layer if all channels that are left are linear."""
-    channels = site.channels
-    if len(channels) and len(site.linear) == len(channels):
+    channels = site.channels[~site.proved.zero[site.channels]]  # removed ones are left where the output reads them
+    if len(channels) and np.isin(channels, site.linear).all():
         slopes = tuple(site.proved.slope[channels].tolist())
         chosen = tuple(channels.tolist())
         yield Fold(site.layer, chosen, slopes, _pays(site), site.proved.of(chosen))
