@@ -391,3 +391,15 @@ def test_one_input_settles_many() -> None:
     assert len(report.witnesses) == 1
     verdicts = report.layers()["1"]
     assert verdicts[0].active_witness == verdicts[1].inactive_witness == 0
+
+
+def test_layers_without_finite_bounds_stay_undecided() -> None:
+    """One neuron's bound overflows, so its layer has no margins: what is settled stays, and nothing is raised."""
+    second = Dense([[1e300, 0.0], [1.0, 1.0]], [-1e300, -5.0])
+    network = chain((1,), Dense([[1.0], [-1.0]]), Rectifier(), second, Rectifier())
+    book = ledger(network, Box(-1e12, 1e12))
+    book.offer(np.array([[-7.0], [7.0]]))
+    per_layer.run(book, backend("highs"), 10.0)
+    first, other = book.report({}, {}, "complete").layers()["3"]
+    assert not np.isfinite(first.upper)
+    assert (first.phase, other.phase) == (Phase.UNSTABLE, Phase.UNDECIDED)

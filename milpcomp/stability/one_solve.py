@@ -69,7 +69,10 @@ def search(
         The pairs that P/Q problems cannot decide and that are still open.
     """
     deadline = min(ledger.deadline, time.monotonic() + time_limit_s)
-    state = _Search(ledger, backend, encoding, margins(encoding), deadline)
+    try:
+        state = _Search(ledger, backend, encoding, margins(encoding), deadline)
+    except SolverError:
+        return []  # a neuron without finite bounds leaves no margin: everything stays undecided
     state.relaxations(state.open_pairs(layers))
     while state.seconds_left() > 0:
         problem = state.problem(state.open_pairs(layers))
