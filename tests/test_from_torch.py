@@ -533,3 +533,27 @@ def test_rotated_module_by_hand() -> None:
     network = network_from_module(nn.Sequential(Rotated(3)), input_shape=(3, 1, 1))
     assert [(node.name, node.inputs) for node in network] == [("0", ("input",))]
     assert network.forward(np.full((3, 1, 1), 2.0)).ravel().tolist() == [-2.0, 0.0, 2.0]
+
+
+def test_whole_numbers_are_filled_as_torch_does() -> None:
+    """A tensor like whole numbers, filled with 2.7, holds 2; two truth values add up to one."""
+
+    def forward(x: Tensor) -> Tensor:
+        true = torch.ones_like(torch.arange(3) > 0)
+        return x + torch.full_like(torch.arange(3), 2.7) + (true + true)
+
+    assert (read(forward, 3).forward(np.zeros(3)) == 3.0).all()
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        lambda x: torch.ones(x.shape[0], 3).sum(),
+        lambda x: torch.ones_like(x).sum(0),
+        lambda x: x.new_ones(x.shape[0]).mean(),
+    ],
+)
+def test_constants_reduced_over_the_batch_are_refused(constant: Function) -> None:
+    """What is reduced along the batch axis depends on the batch size, although no sample enters it."""
+    with pytest.raises(UnsupportedOperatorError, match="along the batch axis"):
+        read(lambda x: x * constant(x), 3)
