@@ -64,7 +64,7 @@ def test_help_shows_an_example_and_the_exit_codes(command: str, capsys: pytest.C
     text = capsys.readouterr().out
     assert ended.value.code == 0
     assert f"example:\n  milpcomp {command} " in text
-    assert all(f"  {code} " in text for code in (0, 1, 2, 70, 130, 143))
+    assert all(f"  {code} " in text for code in (0, 1, 2, 70, 130))
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
@@ -502,16 +502,10 @@ def _hard() -> Network:
     [
         ("certify", signal.SIGINT, 130),
         ("analyze", signal.SIGINT, 130),
-        pytest.param(
-            "certify",
-            signal.SIGTERM,
-            143,
-            marks=pytest.mark.xfail(run=False, reason="SIGTERM inside a solve does not end it yet"),
-        ),
     ],
 )
 def test_interrupt_keeps_what_was_decided(command: str, sent: signal.Signals, code: int, tmp_path: Path) -> None:
-    """Ctrl-C in mid-run exits with 130, SIGTERM with 143; the certificate of what was decided reads back."""
+    """Ctrl-C in mid-run exits with 130; the certificate of what was decided reads back."""
     save_network(_hard(), tmp_path / "net.npz")
     process = _start(
         [
@@ -550,23 +544,6 @@ def test_interrupt_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(inputs, "network", interrupted)
     code, out, err = run(capsys, "export", "net.npz", "net.onnx")
     assert (code, out, err) == (130, "", "milpcomp: interrupted\n")
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_termination(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGTERM ends with exit code 143, also where it comes twice, and means afterwards what it meant before."""
-
-    def terminated(_: object) -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            if times == 2:
-                signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(inputs, "network", terminated)
-    code, out, err = run(capsys, "export", "net.npz", "net.onnx")
-    assert (code, out, err) == (143, "", "milpcomp: interrupted\n")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_defects_look_like_nothing_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -493,3 +493,12 @@ def test_collapse_beyond_the_range_of_floats_is_left_alone() -> None:
         result = compress(network, interval_report(network, SQUARE))
     assert "Collapse" not in kinds(result)
     assert exact_values(result.network, np.zeros(2))[result.network.output] == exact_values(network, np.zeros(2))["2"]
+
+
+def test_output_of_a_rectifier_with_removed_channels() -> None:
+    """Where the output itself reads removed channels next to linear ones, the layer is neither folded nor an error."""
+    network = chain((2,), Dense([[1.0, 0.0], [0.0, 1.0]], [1.0, -2.0]), Rectifier())  # active, inactive on [0, 1]^2
+    smaller = compress(network, interval_report(network, Box(0.0, 1.0).fit((2,))))
+    x = np.array([[0.25, 0.75]])
+    assert smaller.network.forward(x).tolist() == [[1.25, 0.0]]
+    assert smaller.deviation_bound == 0

@@ -9,21 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from milpcomp.cli.parser import parser
 from milpcomp.errors import MilpcompError
 
-BAD_INPUT, DEFECT, INTERRUPTED, TERMINATED = 2, 70, 130, 143
-
-SAME_SIGNAL_S = 1.0
-"""``timeout`` sends SIGTERM to a process and to its group; what comes within this time is one request."""
+BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 
 OPTION_WORDS = {
     r'architecture=, a module, a callable that makes it, or "package.module:factory",': "--architecture MODULE:FACTORY",
@@ -45,13 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 the checker rejected something, 2 bad input, 70 a defect, 130 interrupted,
-        143 terminated.
+        The exit code: 0 done, 1 the checker rejected something, 2 bad input, 70 a defect, 130 interrupted.
     """
     options = parser().parse_args(arguments)
-    with _terminations() as terminated:
-        code = _run(options)
-    return TERMINATED if code == INTERRUPTED and terminated else code
+    return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -76,30 +66,6 @@ def _run(options: argparse.Namespace) -> int:
         traceback.print_exc()
         print("milpcomp: this is a defect of milpcomp; please report it with the lines above", file=sys.stderr)
         return DEFECT
-
-
-@contextmanager
-def _terminations() -> Iterator[list[float]]:
-    """Treat SIGTERM like Ctrl-C inside the block, and give the list of when it came.
-
-    Batch systems and ``timeout`` send it some time before they kill: time in which what was decided can be written.
-    """
-    came: list[float] = []
-
-    def interrupt(*_: object) -> None:
-        repeated = came and time.monotonic() < came[-1] + SAME_SIGNAL_S
-        came.append(time.monotonic())
-        if not repeated:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield came  # somebody else decides what the signal means
-        return
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _in_options(message: str) -> str:

@@ -18,7 +18,6 @@ exit codes:
   2    bad input: one line on standard error says what and what to do
   70   a defect of milpcomp: a traceback on standard error says where
   130  interrupted; if neurons were being decided by then, the certificate holds what was decided
-  143  terminated by SIGTERM, as batch systems and timeout do: as for 130, but not yet while a MIP is being solved
 """
 
 NETWORK_HELP = "network: .onnx, .npz of milpcomp, or a checkpoint (.pt .pth .th .tar .safetensors)"

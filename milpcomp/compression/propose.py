@@ -163,8 +163,10 @@ def dependents(site: Site) -> Iterator[Edit]:
 
 def folds(site: Site) -> Iterator[Edit]:
     """Propose to fold the layer if all channels that are left are linear."""
-    channels = site.channels[~site.proved.zero[site.channels]]  # removed ones are left where the output reads them
-    if len(channels) and np.isin(channels, site.linear).all():
+    channels = site.channels
+    if site.proved.zero[channels].any():
+        return  # the output reads channels that are removed, so the layer stays as it is
+    if len(channels) and len(site.linear) == len(channels):
         slopes = tuple(site.proved.slope[channels].tolist())
         chosen = tuple(channels.tolist())
         yield Fold(site.layer, chosen, slopes, _pays(site), site.proved.of(chosen))

@@ -17,7 +17,7 @@ HiGHS has neither lazy constraints nor relaxation points in callbacks.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,9 @@ from milpcomp.milp.problem import Milp, Observer, Outcome, SolveOptions, Status
 
 LEAST_VERSION = (1, 15, 1)
 """Version 1.14.0 returns wrong optima and wrong dual bounds as optimal."""
+
+PATIENCE_S = 5.0
+"""How long an interrupted run may take to stop before it is left behind."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,23 @@ class _Run:
         return self._read(status, message)
 
     def _run(self) -> Any:
-        """Run the solver in a thread, for a signal is handled by the main thread and not inside a solver's callback."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(self.solver.run)
-            while True:
-                try:
-                    return running.result()
-                except KeyboardInterrupt as error:
-                    self._raised = error  # the next callback sees it and stops the solver
+        """Run the solver in a thread of its own and return its status; Ctrl-C stops it, or at least the waiting.
+
+        Signals reach the main thread only, and not inside a solver. HiGHS looks for a stop now and then, but not within
+        its sub-MIPs; after `PATIENCE_S` it is left to itself.
+        """
+        status: list[Any] = []
+        thread = threading.Thread(target=lambda: status.append(self.solver.run()), daemon=True)
+        thread.start()
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            self._raised = error  # the next callback sees it and stops the solver
+            thread.join(PATIENCE_S)
+            raise
+        if not status:
+            raise SolverError("HiGHS ended without a status")
+        return status[0]
 
     def _read(self, status: Any, message: str) -> Outcome:
         said = self._status(status)
