@@ -3,7 +3,7 @@
     python analyses/acasxu.py ../shared/data/nets/acasxu --time-limit 60 --samples 10000000 --out acasxu.csv
 
 For each network: verdict counts of the funnel, every verdict tested on random inputs of the box (a sample that
-contradicts one is a defect), the neurons left after compression (and if the solver's word is trusted), the proved
+contradicts one is a defect), the neurons kept by compression (and if the solver's word is trusted), the proved
 output deviation, the largest difference between the compressed ONNX file in onnxruntime and the original on samples.
 """
 
@@ -77,8 +77,8 @@ def row(path: Path, time_limit_s: float, samples: int) -> dict[str, object]:
         "seconds": round(seconds, 1),
         "contradicted": contradictions(network, report, samples),
         "neurons": smaller.before.neurons,
-        "left": smaller.after.neurons,
-        "left_trusting_solver": trusting.after.neurons,
+        "kept": smaller.after.neurons,
+        "kept_trusting_solver": trusting.after.neurons,
         "deviation_bound": smaller.deviation_bound,
         "onnx_gap": onnx_gap(network, smaller.network, domain),
         "rejected": len(mc.check(network, domain, report).rejections),
