@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from milpcomp import result_files
+from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box
 from milpcomp.errors import OutputError, ResultError
@@ -25,6 +26,26 @@ from milpcomp.files import read_arrays, write_arrays
 from milpcomp.stability.report import Report
 from milpcomp.stability.storage import load_report, save_report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
+
+
+def branch_proof() -> BranchProof:
+    """Return a proof by two cases, each with one multiplier."""
+    return BranchProof(
+        layer="α/relu",
+        unit=0,
+        side="lower",
+        bound=-0.1,
+        parent=np.array([-1, 0, 0], dtype=np.int32),
+        layer_of=np.array([-2, 0, 0], dtype=np.int32),
+        unit_of=np.array([0, 1, 1], dtype=np.int32),
+        point=np.array([0.0, -0.0, 5e-324]),
+        above=np.array([False, True, False]),
+        rebound=np.array([True, False, False]),
+        leaf=np.array([1, 2], dtype=np.int32),
+        objective=np.array([True, False]),
+        columns=np.array([[0, 2]], dtype=np.int32),
+        multipliers=np.array([[1 / 3], [-1e-30]], dtype=np.float32),
+    )
 
 
 def report(seed: int = 0) -> Report:
@@ -48,6 +69,7 @@ def report(seed: int = 0) -> Report:
             LinearProof("α/relu", "upper", np.array([0, 2]), alphas),
             LinearProof("α/relu", "lower", np.array([1]), {"relu1": alphas["relu1"][:1]}, round=1),
             LinearProof("relu1", "lower", np.array([1]), {}, round=2),
+            branch_proof(),
         ),
         settings={"method": "funnel", "time_limit_s": None, "seed": 3},
         versions={"milpcomp": "0.1.0", "highspy": "1.15.1"},
@@ -66,6 +88,15 @@ def same(a: Report, b: Report) -> bool:
         (a.witnesses, b.witnesses),
     ]
     for p, q in zip(a.proofs, b.proofs, strict=True):
+        if type(p) is not type(q):
+            return False
+        if isinstance(p, BranchProof) and isinstance(q, BranchProof):
+            if (p.layer, p.unit, p.side, p.bound) != (q.layer, q.unit, q.side, q.bound):
+                return False
+            arrays += [(p.arrays()[name], q.arrays()[name]) for name in p.arrays()]
+            continue
+        assert isinstance(p, LinearProof)
+        assert isinstance(q, LinearProof)
         if (p.layer, p.side, p.round, list(p.alphas)) != (q.layer, q.side, q.round, list(q.alphas)):
             return False
         arrays += [(p.units, q.units), *((p.alphas[name], q.alphas[name]) for name in p.alphas)]
@@ -101,7 +132,7 @@ def test_json_half_is_readable(tmp_path: Path) -> None:
     assert document["network"] == original.network_digest
     assert document["domain"] == original.domain.digest
     assert document["counts"] == {"stably_inactive": 2, "stably_active": 1, "unstable": 2, "undecided": 1}
-    assert (document["ended"], document["version"]) == ("time limit", 1)
+    assert (document["ended"], document["version"]) == ("time limit", 2)
     assert document["settings"]["seed"] == 3
     assert document["versions"]["highspy"] == "1.15.1"
 
@@ -166,8 +197,8 @@ def test_flipped_bits(half: str, at: float, bit: int) -> None:
 def test_newer_version(tmp_path: Path) -> None:
     """A schema version that this milpcomp does not know is refused with both versions."""
     path = save_report(report(), tmp_path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
-    with pytest.raises(ResultError, match="schema version 2 but this milpcomp reads version 1"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
+    with pytest.raises(ResultError, match="schema version 3 but this milpcomp reads version 2"):
         load_report(tmp_path)
 
 

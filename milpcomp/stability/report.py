@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box, FloatArray
 from milpcomp.stability.verdict import Phase, Verdict
@@ -26,8 +27,9 @@ class Report:
         In topological order of the layers, then by unit; one per neuron, none missing.
     witnesses : ndarray, shape (K, *input_shape)
         Inputs that verdicts refer to, all inside the domain.
-    proofs : tuple of LinearProof
-        The linear bounds that certified verdicts rest on; interval bounds need no record.
+    proofs : tuple of LinearProof or BranchProof
+        What certified verdicts rest on, in the order in which it was obtained: linear bounds first, then proofs by
+        cases. Interval bounds need no record.
     settings : mapping
         Every option of the run, JSON-ready.
     versions : mapping
@@ -42,7 +44,7 @@ class Report:
     domain: Box
     verdicts: tuple[Verdict, ...]
     witnesses: FloatArray
-    proofs: tuple[LinearProof, ...] = ()
+    proofs: tuple[LinearProof | BranchProof, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Certificates on disk: a report as JSON (what a person reads) and .npz (the numbers) side by side, bit by bit.
 
     certificate.json   schema version, digests, settings, versions, counts, the names that codes stand for
-    certificate.npz    verdicts as columns, the domain, witnesses, the slopes of linear proofs
+    certificate.npz    verdicts as columns, the domain, witnesses, slopes of linear proofs, trees of branch proofs
 
 The JSON carries a digest over itself and over every array, so a damaged file, and two halves that do not belong
 together, are noticed. It does not make a certificate true: that is for `milpcomp.checker` to find out.
@@ -10,11 +10,13 @@ together, are noticed. It does not make a certificate true: that is for `milpcom
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box
 from milpcomp.errors import ResultError
@@ -23,7 +25,7 @@ from milpcomp.result_files import Arrays, ResultFiles
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
-CERTIFICATE = ResultFiles("certificate", "certify", version=1)
+CERTIFICATE = ResultFiles("certificate", "certify", version=2)
 
 PHASES, STAGES, PROOFS = list(Phase), list(Stage), list(Proof)
 
@@ -118,10 +120,14 @@ def _row(witness: int | None) -> int:
     return -1 if witness is None else witness
 
 
-def _encode_proofs(proofs: tuple[LinearProof, ...]) -> tuple[list[dict[str, Any]], Arrays]:
+def _encode_proofs(proofs: tuple[LinearProof | BranchProof, ...]) -> tuple[list[dict[str, Any]], Arrays]:
     entries: list[dict[str, Any]] = []
     arrays: Arrays = {}
     for i, proof in enumerate(proofs):
+        if isinstance(proof, BranchProof):
+            entries.append({"layer": proof.layer, "unit": proof.unit, "side": proof.side, "bound": proof.bound})
+            arrays |= {f"proof/{i}/{name}": array for name, array in proof.arrays().items()}
+            continue
         entry = {"layer": proof.layer, "side": proof.side, "round": proof.round, "alphas": list(proof.alphas)}
         entries.append(entry)
         arrays[f"proof/{i}/units"] = np.asarray(proof.units)
@@ -178,6 +184,10 @@ def _decode_verdicts(structure: Mapping[str, Any], arrays: Arrays) -> tuple[Verd
     )  # fmt: skip
 
 
-def _decode_proof(i: int, entry: Mapping[str, Any], arrays: Arrays) -> LinearProof:
+def _decode_proof(i: int, entry: Mapping[str, Any], arrays: Arrays) -> LinearProof | BranchProof:
+    if "alphas" not in entry:
+        names = [field.name for field in fields(BranchProof) if field.name not in entry]
+        own: dict[str, Any] = {name: arrays[f"proof/{i}/{name}"] for name in names}
+        return BranchProof(**entry, **own)
     alphas = {name: arrays[f"proof/{i}/alphas/{j}"] for j, name in enumerate(entry["alphas"])}
     return LinearProof(entry["layer"], entry["side"], arrays[f"proof/{i}/units"], alphas, entry["round"])
