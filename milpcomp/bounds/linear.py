@@ -110,14 +110,14 @@ class Substitution:
             Filled with what was chosen.
         """
         with np.errstate(all="ignore"):
-            run = _Run(self, len(rows), alphas, trace)
+            run = Run(self, len(rows), alphas, trace)
             run.send(self.source, rows)
             for node in reversed(self.nodes):
                 run.through(node)
             return run.finish()
 
 
-class _Run:
+class Run:
     """One substitution: rows waiting at nodes (T, width), constants (T,) and errors (T,)."""
 
     def __init__(self, substitution: Substitution, count: int, alphas: Alphas, trace: Trace | None) -> None:
