@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from milpcomp.network.load import load as load
     from milpcomp.pipeline import analyze as analyze
     from milpcomp.report.analysis import Analysis as Analysis
+    from milpcomp.rotated import RotatedGELU as RotatedGELU
+    from milpcomp.rotated import RotatedReLU as RotatedReLU
+    from milpcomp.rotated import rotate as rotate
+    from milpcomp.rotated import select_threshold as select_threshold
     from milpcomp.stability.certify import certify as certify
     from milpcomp.stability.report import Report as Report
     from milpcomp.stability.storage import load_report as load_report
@@ -48,6 +52,8 @@ _HOMES = {
     "Box": "milpcomp.domain",
     "MilpcompError": "milpcomp.errors",
     "Network": "milpcomp.network",
+    "RotatedGELU": "milpcomp.rotated",
+    "RotatedReLU": "milpcomp.rotated",
     "analyze": "milpcomp.pipeline",
     "certify": "milpcomp.stability.certify",
     "check": "milpcomp.checker",
@@ -57,7 +63,9 @@ _HOMES = {
     "load_compression": "milpcomp.compression",
     "load_report": "milpcomp.stability.storage",
     "read_vnnlib": "milpcomp.vnnlib",
+    "rotate": "milpcomp.rotated",
     "save_report": "milpcomp.stability.storage",
+    "select_threshold": "milpcomp.rotated",
 }
 
 __all__ = [
@@ -69,6 +77,8 @@ __all__ = [
     "MilpcompError",
     "Network",
     "Report",
+    "RotatedGELU",
+    "RotatedReLU",
     "analyze",
     "certify",
     "check",
@@ -78,8 +88,10 @@ __all__ = [
     "load_compression",
     "load_report",
     "read_vnnlib",
+    "rotate",
     "save_compression",
     "save_report",
+    "select_threshold",
 ]
 
 

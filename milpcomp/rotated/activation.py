@@ -6,8 +6,7 @@
 A slope of exactly zero makes its channel zero: that is what training looks for. The sign a can always be moved into
 the layer in front; it is kept for networks that were written with it.
 
-Nayak and Kalyani, "Rotate the ReLU to Sparsify Deep Networks Implicitly" (arXiv 2206.00488), eq. 3 and 4; the rotated
-GELU is theirs, too (2024).
+Nayak and Kalyani (arXiv 2206.00488), eq. 1 with a, eq. 3 without; the rotated GELU is theirs, too (TMLR 2024).
 """
 
 from __future__ import annotations
@@ -159,5 +158,4 @@ def slopes(model: nn.Module) -> dict[str, nn.Parameter]:
 def batch_norm_gammas(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the scale gamma of every batch norm of `model` that has one, by the batch norm's name."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    found = {name: part.weight for name, part in model.named_modules() if isinstance(part, kinds)}
-    return {name: gamma for name, gamma in found.items() if isinstance(gamma, nn.Parameter)}
+    return {name: part.weight for name, part in model.named_modules() if isinstance(part, kinds) and part.affine}
