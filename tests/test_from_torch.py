@@ -23,8 +23,9 @@ from milpcomp.network.checkpoint_file import read_tensors
 from milpcomp.network.from_torch import network_from_module
 from milpcomp.network.to_torch import to_torch
 from milpcomp.network.torch_export import sample_shape
+from milpcomp.rotated import RotatedReLU, slopes
+from models.resnet import MEAN, STD, Block, resnet20, resnet56, rotated_resnet20
 from tests.nets import mlp, residual_cnn
-from tests.torch_resnet import MEAN, STD, Block, Rotated, resnet20, resnet56, rotated_resnet20
 
 Function = Callable[[Tensor], Tensor]
 
@@ -219,7 +220,7 @@ class Net(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
         self.std = nn.Parameter(torch.tensor([0.2, 0.3, 0.4]))
-        self.block = Block(3, 7, 2, rotated=True)
+        self.block = Block(3, 7, 2, "rotated")
         self.drop = nn.Dropout(0.5)
         self.inner = nn.Sequential(nn.ReLU(inplace=True), nn.Identity(), nn.Conv2d(7, 4, 3, padding="same"))
         self.relu = nn.ReLU()
@@ -228,6 +229,8 @@ class Net(nn.Module):
             if isinstance(part, nn.BatchNorm2d):
                 part.running_mean = torch.randn(7)
                 part.running_var = torch.rand(7) + 0.5
+        for slope in slopes(self).values():
+            slope.data = torch.linspace(-1.0, 1.0, len(slope))
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std[None, :, None, None]
@@ -530,7 +533,9 @@ def test_bad_examples(options: dict[str, object], message: str) -> None:
 
 def test_rotated_module_by_hand() -> None:
     """Slopes a * relu(x) with a = (-1, 0, 1) are one rectifier named like its module."""
-    network = network_from_module(nn.Sequential(Rotated(3)), input_shape=(3, 1, 1))
+    rotated = RotatedReLU(3)
+    rotated.load_state_dict({"slope": torch.tensor([-1.0, 0.0, 1.0])})
+    network = network_from_module(nn.Sequential(rotated), input_shape=(3, 1, 1))
     assert [(node.name, node.inputs) for node in network] == [("0", ("input",))]
     assert network.forward(np.full((3, 1, 1), 2.0)).ravel().tolist() == [-2.0, 0.0, 2.0]
 

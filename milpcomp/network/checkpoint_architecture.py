@@ -57,27 +57,25 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: object) 
     """
     expected = module.state_dict()
     plain = without_wrappers(expected)
-    tensors = {**{name: plain[name] for name in plain if name.endswith("num_batches_tracked")}, **tensors}
+    counters = {name: plain[name] for name in plain if name.endswith("num_batches_tracked")}
     full_names = dict(zip(plain, expected, strict=True))  # the module itself may contain wrappers
-    problems = _problems(plain, tensors)
-    if problems:
-        raise CheckpointError(
-            f"{path} does not belong to the architecture {type(module).__name__}: {'; '.join(problems)}"
-        )
-    module.load_state_dict({full_names[name]: tensor for name, tensor in tensors.items()}, strict=True, assign=True)
+    named = {full_names.get(name, name): tensor for name, tensor in {**counters, **tensors}.items()}
+    fitting = {name: one for name, one in named.items() if name not in expected or one.shape == expected[name].shape}
+    try:
+        # Only torch knows which names fit: a module may know its tensors under older names, too.
+        missing, surplus = module.load_state_dict(fitting, strict=False, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not belong to the architecture {type(module).__name__}: {error}") from error
+    other = [name for name in expected if name in named and name not in fitting]
+    problems = {
+        "the file lacks": [name for name in missing if name not in other],
+        "the module does not have": surplus,
+        "the file has": [f"{n} {tuple(named[n].shape)} instead of {tuple(expected[n].shape)}" for n in other],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{text} {_some(names)}" for text, names in problems.items() if names)
+        raise CheckpointError(f"{path} does not belong to the architecture {type(module).__name__}: {found}")
     return module.eval()
-
-
-def _problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    missing = [name for name in expected if name not in found]
-    surplus = [name for name in found if name not in expected]
-    other = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    kinds = {"the file lacks": missing, "the module does not have": surplus, "the file has": other}
-    return [f"{text} {_some(names)}" for text, names in kinds.items() if names]
 
 
 def _some(names: list[str], most: int = 6) -> str:
