@@ -106,7 +106,7 @@ def path_lengths(graph: nx.DiGraph) -> Distribution:
         If the graph has a cycle, lacks a source or sink, has no path between them, or a length is negative or no
         whole number.
     """
-    sink = graph.graph.get("sink") if isinstance(graph, nx.DiGraph) else None
+    _, sink = check_graph(graph)
     return Distribution(unpack(*packed_polynomials(graph, keep=(sink,)), sink))
 
 
@@ -126,9 +126,7 @@ class Polynomial:
     offset: int
 
 
-def packed_polynomials(
-    graph: nx.DiGraph, keep: Collection[str | None] | None = None
-) -> tuple[dict[str, Polynomial], Packing]:
+def packed_polynomials(graph: nx.DiGraph, keep: Collection[str] | None = None) -> tuple[dict[str, Polynomial], Packing]:
     """Return the polynomials of the nodes on paths from source to sink, and how they are packed.
 
     Those of nodes not named in `keep` (all are kept by default) are dropped when nobody needs them any more: they may

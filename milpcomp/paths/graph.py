@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import networkx as nx
 import numpy as np
@@ -113,7 +114,7 @@ def block_graph(counts: Iterable[int], per_block: int = 2) -> nx.DiGraph:
     numbers = list(counts)
     if per_block < 1 or len(numbers) % per_block:
         raise SettingsError(f"{len(numbers)} counts do not fill blocks of {per_block}")
-    if any(not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0 for n in numbers):
+    if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 0 for n in numbers):
         raise SettingsError(f"counts must be whole numbers >= 0, got {numbers}")
     graph = nx.DiGraph(source=INPUT, sink=INPUT, trunk_filters=0)
     graph.add_node(INPUT, filters=0, length=0, kind="input")
@@ -134,7 +135,7 @@ def block_graph(counts: Iterable[int], per_block: int = 2) -> nx.DiGraph:
 
 def silenced(network: Network, threshold: float, report: Report | None) -> Network:
     """Return `network` with the slopes of all silent channels set to 0."""
-    if not isinstance(threshold, int | float) or not threshold >= 0:
+    if not threshold >= 0:
         raise SettingsError(f"the threshold must be a number >= 0, got {threshold!r}")
     if report is not None and report.network_digest != network.digest:
         raise ResultError("the report belongs to another network; certify this one")
