@@ -144,9 +144,9 @@ def test_unusable_numbers_are_refused() -> None:
     graph.edges[INPUT, "block 1"]["ways"] = 0
     with pytest.raises(SettingsError, match="whole number >= 1"):
         path_lengths(graph)
-    for counts in ([1], [1, -2], [1, 2.5], [True, 1]):
+    for counts in ([1], [1, -2], [1, 2.5], [True, True], []):
         with pytest.raises(SettingsError, match="counts"):
-            block_graph(counts)  # type: ignore[arg-type]
+            block_graph(counts)
     with pytest.raises(SettingsError, match="preset"):
         seed_graph([1, 2], "wrong")
     with pytest.raises(SettingsError, match="share"):

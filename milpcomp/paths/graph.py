@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from numbers import Integral
 
 import networkx as nx
 import numpy as np
@@ -111,11 +110,11 @@ def block_graph(counts: Iterable[int], per_block: int = 2) -> nx.DiGraph:
     SettingsError
         If the counts do not fill whole blocks, or one is negative or no whole number.
     """
-    numbers = list(counts)
+    numbers = np.asarray(list(counts))
+    if numbers.dtype.kind not in "iu" or (numbers < 0).any():
+        raise SettingsError(f"counts must be whole numbers >= 0, got {numbers.tolist()}")
     if per_block < 1 or len(numbers) % per_block:
         raise SettingsError(f"{len(numbers)} counts do not fill blocks of {per_block}")
-    if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 0 for n in numbers):
-        raise SettingsError(f"counts must be whole numbers >= 0, got {numbers}")
     graph = nx.DiGraph(source=INPUT, sink=INPUT, trunk_filters=0)
     graph.add_node(INPUT, filters=0, length=0, kind="input")
     for start in range(0, len(numbers), per_block):
