@@ -146,7 +146,7 @@ def test_unusable_numbers_are_refused() -> None:
         path_lengths(graph)
     for counts in ([1], [1, -2], [1, 2.5], [True, True], []):
         with pytest.raises(SettingsError, match="counts"):
-            block_graph(counts)
+            block_graph(counts)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="preset"):
         seed_graph([1, 2], "wrong")
     with pytest.raises(SettingsError, match="share"):
