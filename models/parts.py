@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from milpcomp.rotated import RotatedReLU
+from milpcomp.rotated import RotatedReLU, slopes
 
 Activation = Literal["relu", "rotated"]
 """ReLU, or rotated ReLU with slopes of its own at every place, initially 1."""
@@ -59,3 +60,36 @@ def initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+@torch.no_grad()
+def stir(model: nn.Module, seed: int = 0) -> None:
+    """Move all biases, batch norms and slopes of a new model to random numbers that are neither 0 nor 1.
+
+    Training does the same. A network that has just been made adds zeros and multiplies by ones, which nobody would
+    store and `milpcomp.cost` does not count.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place; its weights stay.
+    seed : int
+        Of the numbers; torch's global generator stays untouched.
+    """
+    draw = torch.Generator().manual_seed(seed)
+
+    def around(tensor: Tensor, centre: float) -> None:
+        sign = torch.randint(2, tensor.shape, generator=draw) * 2 - 1
+        tensor.copy_(centre + sign * (0.05 + 0.25 * torch.rand(tensor.shape, generator=draw)))
+
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            for tensor, centre in ((part.weight, 1), (part.bias, 0), (part.running_mean, 0), (part.running_var, 1)):
+                around(tensor, centre)
+        elif isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            around(part.bias, 0.0)
+    for slope in slopes(model).values():
+        around(slope, 1.0)
+        slope.mul_(torch.randint(2, slope.shape, generator=draw) * 2 - 1)
