@@ -1,0 +1,13 @@
+"""Robustness of classifiers: attacks, local Lipschitz constants, and accuracy under both."""
+
+from milpcomp.robustness.attacks import Attack as Attack
+from milpcomp.robustness.attacks import Attacked as Attacked
+from milpcomp.robustness.attacks import Normalised as Normalised
+from milpcomp.robustness.attacks import attack as attack
+from milpcomp.robustness.attacks import fgsm as fgsm
+from milpcomp.robustness.attacks import pgd as pgd
+from milpcomp.robustness.evaluate import Robustness as Robustness
+from milpcomp.robustness.evaluate import evaluate as evaluate
+from milpcomp.robustness.evaluate import preset as preset
+from milpcomp.robustness.lipschitz import LipschitzSearch as LipschitzSearch
+from milpcomp.robustness.lipschitz import local_lipschitz as local_lipschitz
