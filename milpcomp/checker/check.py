@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from milpcomp.checker.arithmetic import require_ieee
+from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.claims import (
     ACTIVE,
     INACTIVE,
@@ -31,7 +32,7 @@ from milpcomp.checker.claims import (
 from milpcomp.checker.document import INPUT, Model, read_network
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray
-from milpcomp.checker.records import read_slopes
+from milpcomp.checker.records import read_proofs
 from milpcomp.checker.result import Checked, Entry, Finding
 from milpcomp.checker.sweep import prove_bounds
 from milpcomp.checker.witnesses import Evidence, replay, unusable_rows
@@ -77,7 +78,7 @@ def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) ->
     require_ieee()
     require_same(report, model, domain)
     claims, problems = read_claims(report, model)
-    records, unreadable = read_slopes(report, model)
+    records, trees, unreadable = read_proofs(report, model)
     problems += unreadable
     try:
         witnesses = read_witnesses(report, model)
@@ -87,16 +88,20 @@ def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) ->
     outside = unusable_rows(witnesses, domain)
     problems += [f"witness {row} lies outside the domain" for row in np.flatnonzero(outside)[:1]]
     evidence = replay(model, claims, witnesses, ~outside)
-    bounds = prove_bounds(model, domain, records)
+    proved = prove_trees(model, prove_bounds(model, domain, records), trees)
+    problems += proved.problems
     entries = []
     for step in model.rectifiers:
-        proved, seen = bounds[step.source], evidence[step.name]
+        reach, seen = proved.bounds[step.source], evidence[step.name]
         for unit in range(model.size(step.name)):
             claim = claims.get((step.name, unit), "the report holds no verdict on this neuron")
-            finding, reason = _judge(claim, float(proved.lower[unit]), float(proved.upper[unit]), seen, ~outside)
+            finding, reason = _judge(claim, float(reach.lower[unit]), float(reach.upper[unit]), seen, ~outside)
             phase = claim.phase if isinstance(claim, Claim) else ""
+            leaves = sum(proved.leaves.get((step.name, unit, upper), 0) for upper in (False, True))
+            if leaves and finding is Finding.ACCEPTED and phase in (INACTIVE, ACTIVE):
+                reason += f", by {leaves} cases"
             entries.append(Entry(step.name, unit, phase, finding, reason))
-    return Checked(tuple(entries), tuple(problems)), bounds
+    return Checked(tuple(entries), tuple(problems)), proved.bounds
 
 
 def _judge(claim: Claim | str, lower: float, upper: float, seen: Evidence, usable: BoolArray) -> Findings:

@@ -111,7 +111,7 @@ def _signed_parts(matrix: sp.csr_array, sign: int) -> tuple[sp.csr_array, sp.csr
 
 
 def _rectifier(step: Rectifier, x: Interval) -> Interval:
-    lowest, highest = np.full(len(x.lower), np.inf), np.full(len(x.lower), -np.inf)
+    lowest, highest = np.full_like(x.lower, np.inf), np.full_like(x.upper, -np.inf)
     for end in (x.lower, x.upper):
         slope = np.where(end >= 0, step.positive, step.negative)
         product = np.where((slope == 0) | (end == 0), 0.0, slope * end)

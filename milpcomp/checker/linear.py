@@ -48,7 +48,7 @@ Alphas = NDArray[np.uint8]
 
 
 @dataclass
-class _Sum:
+class Sum:
     """``total`` with everything that it may be off by."""
 
     total: FloatArray
@@ -61,8 +61,12 @@ class _Sum:
         self.error += growth(1) * np.abs(self.total)
 
     def upper(self) -> FloatArray:
-        """Return floats that are not below the sums."""
-        return up(self.total + PADDING * self.error)
+        """Return floats that are not below the sums; inf where a sum overflowed."""
+        return np.where(np.isfinite(self.total), up(self.total + PADDING * self.error), np.inf)
+
+    def least(self) -> FloatArray:
+        """Return floats that are not above the sums; -inf where one overflowed."""
+        return np.where(np.isfinite(self.total), -up(PADDING * self.error - self.total), -np.inf)
 
 
 def linear_bounds(model: Model, boxes: Mapping[str, Interval], record: Slopes) -> FloatArray:
@@ -87,7 +91,7 @@ def _substitute(
 ) -> FloatArray:
     """Return upper bounds of the sum over nodes of ``coefficients[node] @ value(node)``."""
     count = len(next(iter(coefficients.values())))
-    result = _Sum(np.zeros(count), np.zeros(count))
+    result = Sum(np.zeros(count), np.zeros(count))
     for step in reversed(model.steps):
         here = coefficients.pop(step.name, None)
         if here is None:
@@ -109,7 +113,7 @@ def _substitute(
 
 
 def _through_linear(
-    step: Linear, boxes: Mapping[str, Interval], here: FloatArray, result: _Sum
+    step: Linear, boxes: Mapping[str, Interval], here: FloatArray, result: Sum
 ) -> dict[str, FloatArray]:
     """Return the coefficients of the sources of a linear step."""
     if step.offset.any():
@@ -135,25 +139,42 @@ def _product(here: FloatArray, matrix: sp.csr_array) -> FloatArray:
     return np.asarray(here @ matrix)
 
 
-def _through_rectifier(step: Rectifier, x: Interval, here: FloatArray, alpha: FloatArray, result: _Sum) -> FloatArray:
+def _through_rectifier(step: Rectifier, x: Interval, here: FloatArray, alpha: FloatArray, result: Sum) -> FloatArray:
     """Return the coefficients of the source of a rectifier; the heights of the lines go to the sum."""
+    line = lines(step, x, alpha)
+    rising = here > 0
+    result.add(np.where(here == 0, 0.0, here * np.where(rising, line.top_height, line.bottom_height)))
+    slopes = np.where(rising, line.top, line.bottom)
+    product = np.where(here == 0, 0.0, here * slopes)
+    if not np.isin(slopes, (-1.0, 0.0, 1.0)).all():
+        result.error += growth(1) * (np.abs(product) @ x.magnitude) + underflow(1) * x.magnitude.sum()
+    return product
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Slopes and heights of lines above (top) and below (bottom) a rectifier."""
+
+    top: FloatArray
+    top_height: FloatArray
+    bottom: FloatArray
+    bottom_height: FloatArray
+
+
+def lines(step: Rectifier, x: Interval, alpha: FloatArray) -> Lines:
+    """Return lines around a rectifier over x, with tangents as alpha in [0, 1] says; the arrays broadcast."""
     p, n = step.positive, step.negative
     middle, above, below = chord(x, p, n)
     tangent = np.clip(n + alpha * (p - n), np.minimum(p, n), np.maximum(p, n))
     corner_below = p >= n
     exact = np.where(x.lower >= 0, p, n)
     stable = (x.lower >= 0) | (x.upper <= 0)
-    top = np.where(stable, exact, np.where(corner_below, middle, tangent))
-    bottom = np.where(stable, exact, np.where(corner_below, tangent, middle))
-    top_height = np.where(stable | ~corner_below, 0.0, above)
-    bottom_height = np.where(stable | corner_below, 0.0, below)
-    rising = here > 0
-    result.add(np.where(here == 0, 0.0, here * np.where(rising, top_height, bottom_height)))
-    slopes = np.where(rising, top, bottom)
-    product = np.where(here == 0, 0.0, here * slopes)
-    if not np.isin(slopes, (-1.0, 0.0, 1.0)).all():
-        result.error += growth(1) * (np.abs(product) @ x.magnitude) + underflow(1) * x.magnitude.sum()
-    return product
+    return Lines(
+        np.where(stable, exact, np.where(corner_below, middle, tangent)),
+        np.where(stable | ~corner_below, 0.0, above),
+        np.where(stable, exact, np.where(corner_below, tangent, middle)),
+        np.where(stable | corner_below, 0.0, below),
+    )
 
 
 def chord(x: Interval, p: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""Reading the records of linear bounds: which slopes, for which pre-activations, in which sweep.
+"""Reading the records of proofs: of linear bounds (which slopes, for what, in which sweep), and of cases.
 
 Any slopes that the relaxation allows give a sound bound, so the numbers need no trust; a record must merely be readable
 as what it is said to be.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from milpcomp.checker.branch_tree import Tree, is_tree, read_tree
 from milpcomp.checker.claims import Unreadable, attribute, entries, is_integer, shown
 from milpcomp.checker.document import Model, Rectifier
 from milpcomp.checker.matrices import IntArray
@@ -32,9 +33,15 @@ class Slopes:
     round: int
 
 
-def read_slopes(report: Any, model: Model) -> tuple[list[Slopes], list[str]]:
-    """Return the readable records of linear bounds, and what is wrong with the others."""
-    return entries(attribute(report, "proofs"), "proof", lambda record: _slopes(record, model))
+def read_proofs(report: Any, model: Model) -> tuple[list[Slopes], list[Tree], list[str]]:
+    """Return the readable records of linear bounds and of proofs by cases, and what is wrong with the others."""
+    read, problems = entries(attribute(report, "proofs"), "proof", lambda record: _proof(record, model))
+    slopes = [record for record in read if isinstance(record, Slopes)]
+    return slopes, [record for record in read if isinstance(record, Tree)], problems
+
+
+def _proof(record: Any, model: Model) -> Slopes | Tree:
+    return read_tree(record, model) if is_tree(record) else _slopes(record, model)
 
 
 def _slopes(record: Any, model: Model) -> Slopes:
