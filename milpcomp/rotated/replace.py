@@ -41,7 +41,8 @@ def rotate(
     -------
     torch.fx.GraphModule
         On the device and in the mode of `model`. State-dict names are those of `model`, and one `slope` for each
-        rotated activation; its parts are reached by their names as before.
+        rotated activation; its parts are reached by their names as before. Where the code of `model` decides by sizes,
+        those of the example are fixed in the copy, except N.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def rotate(
     >>> optimizer = torch.optim.SGD(rotated.parameters(), lr=0.1)
     """
     copied = copy.deepcopy(model)
-    graph = traced(copied)
+    graph = traced(copied, example_input)
     found = sites(copied, graph)
     kept = _kept(found, skip, type(model).__name__)
     inputs = _Inputs(copy.deepcopy(copied).eval(), graph=graph).of(example_input, found)

@@ -124,7 +124,7 @@ def select_threshold(
             tried[rung] = first.correct(worker, at_least=before)
         return tried[rung] >= before
 
-    best = _largest(len(ladder), max_steps, keeps)
+    best = largest_rung(len(ladder), max_steps, keeps)
     small = small_slopes(worker, ladder[best])
     accuracy_before = second.share(second.correct(worker))
     with thresholded(worker, ladder[best]):
@@ -153,7 +153,7 @@ def _ladder(model: nn.Module, candidates: Sequence[float] | None) -> list[float]
     return ladder
 
 
-def _largest(rungs: int, max_steps: int, keeps: Callable[[int], bool]) -> int:
+def largest_rung(rungs: int, max_steps: int, keeps: Callable[[int], bool]) -> int:
     """Return the largest rung that keeps the accuracy, as the module's docstring says; rung 0 always does."""
     above, best = rungs, 0
     for rung in range(rungs - 1, 0, -max(1, math.ceil((rungs - 1) / max_steps))):

@@ -9,7 +9,6 @@ calls: ``layer1.0.relu1``, ``layer1.0.relu2``.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from milpcomp.errors import NetworkError
 from milpcomp.rotated.activation import RotatedActivation
+from milpcomp.rotated.tracers import OneInput, SizedInput
 
 FUNCTIONS: dict[Any, str] = {
     F.gelu: "gelu",
@@ -29,8 +29,6 @@ FUNCTIONS: dict[Any, str] = {
     F.relu_: "relu",
     torch.relu: "relu",
     torch.relu_: "relu",
-    torch.Tensor.relu: "relu",
-    torch.Tensor.relu_: "relu",
 }
 """Functions that are activations."""
 
@@ -40,7 +38,7 @@ METHODS = {"relu": "relu", "relu_": "relu"}
 MODULES = {nn.ReLU: "relu", nn.GELU: "gelu"}
 """Modules of torch that are activations."""
 
-IN_PLACE: tuple[Any, ...] = (F.relu_, torch.relu_, torch.Tensor.relu_, "relu_")
+IN_PLACE: tuple[Any, ...] = (F.relu_, torch.relu_, "relu_")
 """Functions and methods that overwrite their input."""
 
 HIDING = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -72,23 +70,10 @@ class Site:
     in_place: bool = False
 
 
-class OneInput(fx.Tracer):
-    """Traces a module as a function of its first argument, the others at their defaults; rotated ones stay whole."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Tell whether a call of `m` is one node of the graph."""
-        return isinstance(m, RotatedActivation) or super().is_leaf_module(m, module_qualified_name)
-
-    def create_args_for_root(
-        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
-    ) -> tuple[Callable[..., Any], list[Any]]:
-        """Return the function to trace and its arguments: the module, and a placeholder for its input."""
-        names = [name for name in inspect.signature(inspect.unwrap(root_fn)).parameters if name != "self"]
-        return root_fn, [self.root, self.create_proxy("placeholder", names[0] if names else "x", (), {})]
-
-
-def traced(model: nn.Module) -> fx.Graph:
+def traced(model: nn.Module, example: Tensor) -> fx.Graph:
     """Return the graph of calls of `model`, which must be the same in training and in evaluation.
+
+    Where its code decides by sizes, those of `example` are fixed in the graph, except the number of samples.
 
     Raises
     ------
@@ -104,21 +89,32 @@ def traced(model: nn.Module) -> fx.Graph:
                 "the layer out, with nn.ReLU or nn.GELU as a module of its own"
             )
     try:
-        graph = OneInput().trace(model)
-        listings = [_listing(OneInput().trace(copy.deepcopy(model).train(mode))) for mode in (False, True)]
-    except Exception as error:  # whatever the model's own code raises when it meets a proxy
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise NetworkError(
-            f"{title} cannot be traced by torch.fx: {reason}. Its forward must take one batch (other arguments have "
-            "defaults) and must not decide anything by the values or shapes in it; use nn.Module conditions fixed when "
-            "the model is made, or put RotatedReLU into the model's code"
-        ) from error
-    if listings[0] != listings[1]:
+        graph = _in_both_modes(model, OneInput)
+    except Exception:  # whatever the model's own code raises when it meets a stand-in
+        try:
+            graph = _in_both_modes(model, lambda: SizedInput(example))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise NetworkError(
+                f"{title} cannot be traced by torch.fx on an example of shape {tuple(example.shape)}: {reason}. Its "
+                "forward must take one batch (other arguments have defaults), and decide nothing by the numbers in it "
+                "or by how many samples there are; otherwise put RotatedReLU into the model's own code"
+            ) from error
+    if graph is None:
         raise NetworkError(
             f"{title} makes other calls in training than in evaluation, such as F.dropout(x, training=self.training); "
             "make those calls modules, such as nn.Dropout, so that the copy can be switched between the two"
         )
     return graph
+
+
+def _in_both_modes(model: nn.Module, tracer: Callable[[], fx.Tracer]) -> fx.Graph | None:
+    """Return the graph of `model`, or None if it is another one in training than in evaluation."""
+    listings = [_listing(tracer().trace(copy.deepcopy(model).train(mode))) for mode in (False, True)]
+    graph = tracer().trace(model)
+    for node in graph.nodes:
+        node.type = None  # annotations that are names of types cannot be written into files
+    return graph if listings[0] == listings[1] else None
 
 
 def sites(model: nn.Module, graph: fx.Graph) -> list[Site]:
