@@ -11,3 +11,4 @@ from milpcomp.robustness.evaluate import evaluate as evaluate
 from milpcomp.robustness.evaluate import preset as preset
 from milpcomp.robustness.lipschitz import LipschitzSearch as LipschitzSearch
 from milpcomp.robustness.lipschitz import local_lipschitz as local_lipschitz
+from milpcomp.robustness.lipschitz_bound import local_lipschitz_bound as local_lipschitz_bound
