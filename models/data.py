@@ -63,9 +63,40 @@ def load_images(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     FileNotFoundError
         If a file is missing; the message says which and where it belongs.
     """
-    images = read_idx(_find(folder, f"{split}-images-idx3-ubyte"))
-    labels = read_idx(_find(folder, f"{split}-labels-idx1-ubyte"))
-    return images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int64)
+    images, labels = _read_split(folder, split)
+    return images.astype(np.float32) / 255, labels
+
+
+def read_mnist(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read one split of an MNIST-like data set as it is stored.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that holds the four IDX files.
+    split : {"train", "test"}
+
+    Returns
+    -------
+    images : uint8 array of shape (N, height * width)
+    labels : int64 array of shape (N,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing; the message says which and where it belongs.
+    ValueError
+        If a file is not an IDX file of unsigned bytes, or damaged.
+    """
+    return _read_split(folder, "train" if split == "train" else "t10k")
+
+
+def _read_split(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"))
+    labels = read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte"))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise ValueError(f"{folder}: {images.shape} images ({prefix}) do not belong to {labels.shape} labels")
+    return images.reshape(len(images), -1), labels.astype(np.int64)
 
 
 def _find(folder: Path, name: str) -> Path:
