@@ -1,0 +1,276 @@
+"""What the networks of the rotated ReLU papers cost, counted here, beside every figure that the papers print.
+
+    python -m analyses.rrelu_costs --out results/rrelu_costs        prints the table; writes .csv, .md and .tex
+
+Each network is made from models/, read as a `Network`, and counted by `milpcomp.cost`. The papers print costs of full
+networks in Tables I and VI (2022) and 2, 3 and 5 (2024), and numbers of slopes in Table V; Tables II and VII (2022) and
+1 and 4 (2024) print no cost of a full network. Figures are in millions. One that is neither our count rounded nor our
+count with its last digits cut off is compared with `OTHER_COUNTS`, each of them a way in which one may count; the
+first that gives the printed digits is named. That they agree is arithmetic; that the authors counted so is a guess.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+import milpcomp as mc
+from analyses.tables import Table, as_markdown, write
+from milpcomp.cost import Cost, LayerCost, cost
+from milpcomp.network import Conv2d, Dense, Network
+from models import mlp, preact_resnet, resnet, vit, wide_resnet
+from models.parts import stir
+
+PUBLISHED = Path(__file__).with_name("published")
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "FCNN": (mlp.rotated_fcnn, (784,)),
+    "ResNet-20": (resnet.rotated_resnet20, (3, 32, 32)),
+    "ResNet-56": (resnet.rotated_resnet56, (3, 32, 32)),
+    "ResNet-110": (resnet.rotated_resnet110, (3, 32, 32)),
+    "ResNet-110-pre": (preact_resnet.rotated_preact_resnet110, (3, 32, 32)),
+    "ResNet-164-pre": (preact_resnet.rotated_resnet164, (3, 32, 32)),
+    "WRN-16-4": (wide_resnet.rotated_wrn16_4, (3, 32, 32)),
+    "WRN-40-4": (wide_resnet.rotated_wrn40_4, (3, 32, 32)),
+    "WRN-50-2": (wide_resnet.rotated_wrn50_2, (3, 224, 224)),
+    "ViT-S/16 MLPs": (lambda: vit.vit_small_16("rotated"), (3, 224, 224)),
+}
+"""What makes each network, and the shape of its samples."""
+
+TOKENS = 197
+"""Of ViT-S/16: 14 x 14 patches and the class token; the paper prints FLOPs per token."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One printed number.
+
+    Parameters
+    ----------
+    table : str
+        Paper and number of the table.
+    column, network : str
+        The column as printed, and its network among `MODELS`.
+    quantity : "parameters", "FLOPs" or "slopes"
+    printed : str
+        With all digits that are printed.
+    remark : str
+        What the page itself shows to be odd.
+    """
+
+    table: str
+    column: str
+    network: str
+    quantity: str
+    printed: str
+    remark: str = ""
+
+    @property
+    def classes(self) -> int | None:
+        """Classes where they are not those of the network in `MODELS`."""
+        return 100 if "CIFAR-100" in self.column else None
+
+
+# -------------------------------------------------------------------------------------------------- what is printed
+
+
+def figures() -> list[Figure]:
+    """Return every printed cost of a full network."""
+    found = []
+    for file in ("rrelu2022", "rrelu2024"):
+        tables = json.loads((PUBLISHED / f"{file}.json").read_text(), parse_float=str, parse_int=str)["tables"]
+        for name, table in tables.items():
+            for row, quantity in (
+                ("parameters, ReLU", "parameters"), ("FLOPs, ReLU", "FLOPs"), ("slopes in all", "slopes")
+            ):  # fmt: skip
+                for column, printed in zip(table["columns"], table["rows"].get(row, ()), strict=False):
+                    network = column.split(" ")[-1]
+                    found.append(Figure(f"{file[5:]} {name}", column, network, quantity, printed))
+        if file == "rrelu2024":
+            found += _odd_tables(tables)
+    return found
+
+
+def _odd_tables(tables: Mapping[str, Any]) -> list[Figure]:
+    """Return the figures of Tables 3 and 5 (2024), whose columns are not one network each."""
+    found = []
+    for table, place, network in (("3", 0, "ResNet-164-pre"), ("5", 0, "ViT-S/16 MLPs"), ("5", 2, "WRN-50-2")):
+        rows, columns = tables[table]["rows"], tables[table]["columns"]
+        swapped = network == "WRN-50-2"
+        for quantity, row in (("parameters", "FLOPs" if swapped else "parameters"),
+                              ("FLOPs", "parameters" if swapped else "FLOPs")):  # fmt: skip
+            remark = f"printed under {row}; " if swapped else ""
+            found.append(Figure(f"2024 {table}", columns[place], network, quantity, rows[row][place], remark))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- what is counted
+
+
+def read(name: str) -> Network:
+    """Return a network of `MODELS`, with rotated activations and with numbers that no count leaves out."""
+    make, shape = MODELS[name]
+    model = make().eval()
+    stir(model)
+    if name == "WRN-50-2":
+        model.maxpool = nn.AvgPool2d(3, 2, padding=1)  # costs as little; the reader knows no max pooling
+    return mc.load(model, input_shape=shape)
+
+
+def with_classes(network: Network, classes: int) -> Network:
+    """Return the network with another number of rows in its last layer."""
+    last = network.nodes[-1]
+    assert isinstance(last.layer, Dense)
+    head = Dense(np.ones((classes, last.layer.weight.shape[1])), np.ones(classes))
+    return Network(network.input_shape, [*network.nodes[:-1], replace(last, layer=head)])
+
+
+@dataclass(frozen=True)
+class Count:
+    """A network's cost, and the parts of it that other ways of counting treat otherwise."""
+
+    cost: Cost
+    weights: int
+    stem: LayerCost
+    shortcuts: tuple[LayerCost, ...]
+    halved: int  # FLOPs saved if the first 1x1 convolution of a bottleneck had the stride of its 3x3 convolution
+
+
+def count(network: Network) -> Count:
+    """Return what a network costs; of a vision transformer only the perceptrons, and their FLOPs per token."""
+    found = cost(network)
+    if any(".mlp." in layer.name for layer in found.layers):
+        kept = (layer for layer in found.layers if ".mlp." in layer.name)
+        found = Cost(tuple(replace(layer, flops=layer.flops // TOKENS) for layer in kept))
+    layers = {layer.name: layer for layer in found.layers}
+    weighty = {node.name: node.layer for node in network if isinstance(node.layer, Dense | Conv2d)}
+    strided = [name for name, layer in weighty.items() if isinstance(layer, Conv2d) and layer.stride == (2, 2)]
+    firsts = [layers[name.replace("conv2", "conv1")] for name in strided if name.endswith("conv2")]
+    return Count(
+        found,
+        weights=sum(layer.weight.size for name, layer in weighty.items() if name in layers),
+        stem=next(layer for layer in found.layers if layer.flops),
+        shortcuts=tuple(layers[name] for name in weighty if "hortcut" in name or "downsample" in name),
+        halved=sum(layer.flops * 3 // 4 for layer in firsts),
+    )
+
+
+def ours(found: Count, quantity: str) -> int:
+    """Return our count of a quantity."""
+    return {"parameters": found.cost.parameters, "FLOPs": found.cost.flops, "slopes": found.cost.slopes}[quantity]
+
+
+def _wider_shortcuts(found: Count, quantity: str) -> int:
+    """Return what 3x3 instead of 1x1 shortcuts cost in all."""
+    total = sum(s.flops if quantity == "FLOPs" else s.parameters for s in found.shortcuts)
+    return 9 * total
+
+
+def _usual_convolution(found: Count) -> int:
+    """Return the FLOPs that most convolutions have."""
+    return Counter(layer.flops for layer in found.cost.layers if layer.kind == "Conv2d").most_common(1)[0][0]
+
+
+OTHER_COUNTS: dict[str, list[tuple[str, Callable[[Count], int]]]] = {
+    "parameters": [
+        ("weights alone, no batch norms or biases", lambda c: c.weights),
+        ("with the slopes", lambda c: c.cost.parameters + c.cost.slopes),
+        (
+            "weights alone, with 3x3 instead of 1x1 shortcuts",
+            lambda c: c.weights - sum(s.parameters for s in c.shortcuts) + _wider_shortcuts(c, "parameters"),
+        ),
+    ],
+    "FLOPs": [
+        ("multiplications alone", lambda c: c.cost.flops // 2),
+        ("with the residual additions", lambda c: c.cost.flops + c.cost.additions),
+        ("without the stem", lambda c: c.cost.flops - c.stem.flops),
+        (
+            "without the stem and four of the 3x3 convolutions, with the residual additions",
+            lambda c: c.cost.flops + c.cost.additions - c.stem.flops - 4 * _usual_convolution(c),
+        ),
+        (
+            "without 1x1 shortcuts, and with the stride in the first 1x1 convolution",
+            lambda c: c.cost.flops - sum(s.flops for s in c.shortcuts) - c.halved,
+        ),
+        (
+            "with 3x3 instead of 1x1 shortcuts, each counted twice, and the residual additions",
+            lambda c: (
+                c.cost.flops + c.cost.additions - sum(s.flops for s in c.shortcuts) + 2 * _wider_shortcuts(c, "FLOPs")
+            ),
+        ),
+        ("with 6 for every batch-normalised and rectified number", lambda c: c.cost.flops + 6 * c.cost.neurons),
+    ],
+    "slopes": [],
+}
+"""For each quantity, other ways to count it, the likelier first."""
+
+
+# ------------------------------------------------------------------------------------------------------- the table
+
+
+def agreement(printed: str, value: float) -> str:
+    """Return how `value` gives the printed digits: "rounded", "cut off", or "" if it does not."""
+    unit = 10.0 ** -len(printed.partition(".")[2])
+    if abs(value - float(printed)) <= unit / 2:
+        return "rounded"
+    return "cut off" if 0 <= value - float(printed) < unit else ""
+
+
+def remark(figure: Figure, found: Count) -> str:
+    """Say how a printed figure comes from our count, or from which other count, or that it is not reproduced."""
+    scale = 1 if figure.quantity == "slopes" else 1e6
+    value = ours(found, figure.quantity) / scale
+    direct = agreement(figure.printed, value)
+    if direct:
+        return figure.remark + ("same" if scale == 1 else direct)
+    for text, other in OTHER_COUNTS[figure.quantity]:
+        if agreement(figure.printed, other(found) / scale):
+            return f"{figure.remark}{text}: {other(found) / scale:,.2f}"
+    return f"{figure.remark}not reproduced by any count tried"
+
+
+def table(counts: Mapping[tuple[str, int | None], Count]) -> Table:
+    """Return the table, given the count of each network and number of classes."""
+    rows = []
+    for figure in figures():
+        found = counts[figure.network, figure.classes]
+        value, printed = ours(found, figure.quantity), float(figure.printed)
+        scale = 1.0 if figure.quantity == "slopes" else 1e6
+        gap = f"{100 * (printed * scale / value - 1):+.1f} %"
+        note = remark(figure, found)
+        rows.append((figure.table, figure.column, figure.quantity, figure.printed, f"{value:,}", gap, note))
+    caption = "Costs of the full networks as printed (millions; slopes: numbers) and as counted here."
+    return Table(
+        caption, ("table", "network", "quantity", "printed", "counted", "printed / counted", "remark"), tuple(rows)
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Count all networks, print the table, write its files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    chosen = parser.parse_args(arguments)
+    counts: dict[tuple[str, int | None], Count] = {}
+    for name in MODELS:
+        start = time.monotonic()
+        network = read(name)
+        for classes in {f.classes for f in figures() if f.network == name}:
+            counts[name, classes] = count(network if classes is None else with_classes(network, classes))
+        print(f"{name}: read and counted in {time.monotonic() - start:.1f} s", flush=True)
+    result = table(counts)
+    print(as_markdown(result))
+    for file in write(result, chosen.out):
+        print(file)
+
+
+if __name__ == "__main__":
+    main()
