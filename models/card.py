@@ -45,8 +45,7 @@ def describe(recipe: Recipe, run: Run, test: Samples, before: float, start: Path
         The checkpoint it started from.
     """
     model = copy.deepcopy(run.model).cpu().eval()
-    test = test.to(torch.device("cpu"))
-    example = test.batch(torch.tensor([0]))[0]
+    shape = tuple(test.batch(torch.tensor([0]))[0].shape[1:])
     results: dict[str, Any] = {
         "test_accuracy_at_start": before,
         "test_accuracy": run.history[-1]["test_accuracy"],
@@ -54,14 +53,13 @@ def describe(recipe: Recipe, run: Run, test: Samples, before: float, start: Path
         "batch_norm_gammas": spread(batch_norm_gammas(model)),
         "threshold": None,
     }
-    network = load(model, input_shape=tuple(example.shape[1:]))
+    network = load(model, input_shape=shape)
     results["cost"] = {"as_trained": _cost(network), "dead_removed": _cost(shrink(network).network)}
     if slopes(model) and isinstance(test.source, MemoryImages):
-        inputs, labels = test.batch(torch.arange(len(test)))
-        threshold = select_threshold(model, inputs, labels)
+        threshold = select_threshold(run.model, *test.batch(torch.arange(len(test))))  # on the device of the run
         results["threshold"] = asdict(threshold)
         apply_threshold_(model, threshold.gamma)
-        network = load(model, input_shape=tuple(example.shape[1:]))
+        network = load(model, input_shape=shape)
         results["cost"]["ignored_removed"] = _cost(shrink(network).network)
     return {
         "architecture": {"factory": recipe.architecture, "arguments": dict(recipe.arguments)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from milpcomp.errors import CheckpointError, ResultError, SettingsError
 from milpcomp.rotated import RotatedReLU, slopes
-from models.datasets import MemoryImages, Samples
+from models.datasets import MemoryImages, Samples, load_samples
 from models.mlp import mlp
-from models.recipe import Penalty, Recipe, Stage, recipe_from
+from models.recipe import Penalty, Recipe, Stage, read_recipe, recipe_from
 from models.train import build, main, run_recipe
 from models.training import DivergedError, Run, accuracy, make_optimizer, stage_steps, train
 from models.training_state import load_run, save_run
@@ -318,3 +319,23 @@ def test_a_run_is_saved_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run_recipe(recipe, tmp_path, tmp_path / "parts", resume=True)
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert _equal(whole, parts)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "file", "right"),
+    [
+        ("type2-300", "nets/akamaster/resnet20-12fca82f.th", 182),
+        ("short-continue-proximal", "nets/rrelu2024/resnet20_rrelu_cifar10.th", 186),
+        ("short-l1bn", "nets/akamaster/resnet20-12fca82f.th", 182),
+    ],
+)
+def test_published_checkpoints_are_starts(
+    recipe: str, file: str, right: int, shared_file: Callable[[str], Path]
+) -> None:
+    """Runs start from the published networks with their accuracy: the first 200 test images, up to a tie."""
+    samples = load_samples("cifar10", shared_file("cifar10/test.npz").parent, "test")
+    model = build(read_recipe(recipe), shared_file(file)).eval()
+    images, labels = samples.batch(torch.arange(200))
+    with torch.no_grad():
+        found = int((model(images).argmax(dim=1) == labels).sum())
+    assert abs(found - right) <= 1
