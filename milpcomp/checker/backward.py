@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from milpcomp.checker.arithmetic import growth, underflow
+from milpcomp.checker.arithmetic import growth, underflow, up
 from milpcomp.checker.document import INPUT, Linear, Model, Rectifier
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.linear import DENSE_SHARE, Sum
 from milpcomp.checker.matrices import FloatArray, IntArray
+
+CHUNK_ELEMENTS = 400_000
+"""How many coefficients one pass holds for the widest value: more of them fall out of the cache."""
 
 Relax = Callable[[Rectifier, FloatArray | None, Sum], FloatArray | None]
 """Takes rows on the output of a rectifier (None for zeros) to rows on its source; heights and errors go to the sum."""
@@ -88,9 +91,9 @@ class Frame:
         return {name: 1.0 + float(reach.sum()) for name, reach in self.reach.items()}
 
     @cached_property
-    def widest(self) -> int:
-        """The number of elements of the widest value."""
-        return max(self.model.size(name) for name in self.model.shapes)
+    def chunk(self) -> int:
+        """How many rows one pass takes."""
+        return max(1, CHUNK_ELEMENTS // max(self.model.size(name) for name in self.model.shapes))
 
     def _linear_steps(self) -> list[Linear]:
         return [step for step in self.model.steps if isinstance(step, Linear)]
@@ -137,8 +140,24 @@ def substitute(frame: Frame, rows: dict[str, FloatArray], box: Interval, relax: 
             rows[source] = part
     last = rows.pop(INPUT, None)
     if last is not None:
-        result.add(np.where(last > 0, last * box.upper, last * box.lower))
+        _over_box(last, box, result)
     return result
+
+
+def _over_box(rows: FloatArray, box: Interval, result: Sum) -> None:
+    """Add bounds of ``rows @ x`` over boxes, by the middle and a radius that is rounded up."""
+    middle = 0.5 * box.lower + 0.5 * box.upper
+    radius = up(np.maximum(box.upper - middle, middle - box.lower))
+    size, terms = np.abs(rows), rows.shape[1]
+    reach = _times(size, radius)
+    result.total = result.total + _times(rows, middle) + reach
+    result.error += growth(terms + 3) * (_times(size, np.abs(middle)) + reach) + growth(2) * np.abs(result.total)
+    result.error += underflow(terms)
+
+
+def _times(rows: FloatArray, numbers: FloatArray) -> FloatArray:
+    """Return the sums of products of B rows with numbers of shape (B, n) or (1, n)."""
+    return rows @ numbers[0] if len(numbers) == 1 else np.einsum("ij,ij->i", rows, numbers)
 
 
 def _through_linear(frame: Frame, step: Linear, here: FloatArray, result: Sum) -> dict[str, FloatArray]:

@@ -24,7 +24,6 @@ from milpcomp.checker.branch_tree import Boxes, Tree
 from milpcomp.checker.document import INPUT, Model, Rectifier
 from milpcomp.checker.exact_leaf import exact_bound, products
 from milpcomp.checker.intervals import Interval, interval_step
-from milpcomp.checker.linear import CHUNK_ELEMENTS
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
 from milpcomp.checker.multipliers import Multipliers
 from milpcomp.checker.rebound import rebound
@@ -91,7 +90,6 @@ def _open_leaf(frame: Frame, bounds: Bounds, tree: Tree) -> str:
     """Return why a tree does not prove what it claims, or "" where it does."""
     leaves, regions = _Groups(tree.anchor[tree.leaf], len(tree.parent)), _regions(tree)
     cases = _Cases(frame, tree, EXACT_PRODUCTS // max(1, products(frame.model)))
-    chunk = max(1, CHUNK_ELEMENTS // (4 * frame.widest))
     start = {name: Interval(bounds[name].lower[None], bounds[name].upper[None]) for name in {INPUT, *tree.names}}
     root = np.zeros(1, dtype=np.int64)
     waiting: list[tuple[IntArray, IntArray, Boxes]] = [(root, root, start)]
@@ -103,11 +101,11 @@ def _open_leaf(frame: Frame, bounds: Bounds, tree: Tree) -> str:
         if tree.rebound[anchors[0]]:
             boxes, empty = rebound(frame, bounds, boxes, tree)
             alive = alive & ~empty & ~cases.own_bound_suffices(boxes)
-        for found, place in leaves.of(anchors, alive, chunk):
+        for found, place in leaves.of(anchors, alive, frame.chunk):
             reason = cases.open_leaf(boxes, place, found)
             if reason:
                 return reason
-        waiting += [(found, place, boxes) for found, place in regions.of(anchors, alive, chunk)]
+        waiting += [(found, place, boxes) for found, place in regions.of(anchors, alive, frame.chunk)]
     return ""
 
 

@@ -21,7 +21,7 @@ from milpcomp.checker.backward import Frame, substitute, unit_rows
 from milpcomp.checker.branch_tree import Tree
 from milpcomp.checker.document import INPUT, Rectifier, Step
 from milpcomp.checker.intervals import Interval, interval_step
-from milpcomp.checker.linear import CHUNK_ELEMENTS, Lines, Sum, lines
+from milpcomp.checker.linear import Lines, Sum, lines
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
 
 
@@ -86,9 +86,8 @@ def _linear_bounds(
         across &= np.arange(across.shape[1]) == tree.unit
     case, unit = np.nonzero(across)
     lower, upper = np.full(across.shape, -np.inf), np.full(across.shape, np.inf)
-    chunk = max(1, CHUNK_ELEMENTS // (4 * frame.widest))
-    for start in range(0, len(case), chunk):
-        cases, units = case[start : start + chunk], unit[start : start + chunk]
+    for start in range(0, len(case), frame.chunk):
+        cases, units = case[start : start + frame.chunk], unit[start : start + frame.chunk]
         lower[cases, units] = -_upper_bounds(frame, values[INPUT], known, name, cases, units, -1.0)
         upper[cases, units] = _upper_bounds(frame, values[INPUT], known, name, cases, units, 1.0)
     return Interval(lower, upper)
@@ -116,10 +115,12 @@ class _Standard:
         if here is None:
             return None
         line, width = self.known[step.name], here.shape[1]
-        rising, falling = np.maximum(here, 0), np.minimum(here, 0)
-        slopes = rising * self._of(line.top) + falling * self._of(line.bottom)
-        height = np.einsum("ij,ij->i", rising, self._of(np.maximum(line.top_height, 0)))
-        height += np.einsum("ij,ij->i", falling, self._of(np.minimum(line.bottom_height, 0)))
+        slopes = here * np.where(here > 0, self._of(line.top), self._of(line.bottom))
+        height = np.zeros(len(here))
+        if line.top_height.any():
+            height += np.einsum("ij,ij->i", np.maximum(here, 0), self._of(np.maximum(line.top_height, 0)))
+        if line.bottom_height.any():
+            height += np.einsum("ij,ij->i", np.minimum(here, 0), self._of(np.minimum(line.bottom_height, 0)))
         result.total = result.total + height
         result.error += growth(width + 3) * height + growth(1) * np.abs(result.total)
         result.error += growth(1) * (np.abs(slopes) @ self.frame.reach[step.source])
