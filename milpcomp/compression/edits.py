@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from milpcomp.network.layers import FloatArray, frozen_floats
-from milpcomp.stability.verdict import Phase, Proof, Verdict
+from milpcomp.stability.verdict import ON_TRUST, Phase, Proof, Verdict
 
 Channels = tuple[int, ...]
 
@@ -141,7 +141,7 @@ def linear_slope(verdict: Verdict | None, positive: float, negative: float) -> f
     """Return the slope with which a unit is linear on the domain, or None if that is not proved."""
     if positive == negative:
         return positive
-    if verdict is None or verdict.proof not in (Proof.CERTIFIED, Proof.SOLVER):
+    if verdict is None or verdict.proof not in (Proof.CERTIFIED, *ON_TRUST):
         return None
     return {Phase.STABLY_INACTIVE: negative, Phase.STABLY_ACTIVE: positive}.get(verdict.phase)
 

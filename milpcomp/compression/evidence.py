@@ -21,7 +21,7 @@ from milpcomp.errors import EditError, ResultError
 from milpcomp.network.graph import Network
 from milpcomp.network.layers import FloatArray, Rectifier, size
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import Proof, Verdict
+from milpcomp.stability.verdict import ON_TRUST, Proof, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def _layer(network: Network, name: str, verdicts: Sequence[Verdict], trust_solve
     layer, shape = network[name].layer, network.shape(name)
     assert isinstance(layer, Rectifier)
     positive, negative = (slopes.tolist() for slopes in layer.slopes(shape))
-    usable = [verdict if trust_solver or verdict.proof is not Proof.SOLVER else None for verdict in verdicts]
+    usable = [verdict if trust_solver or verdict.proof not in ON_TRUST else None for verdict in verdicts]
     triples = list(zip(usable, positive, negative, strict=True))
     zero = np.array([is_zero(*triple) for triple in triples], dtype=bool).reshape(shape[0], size(shape[1:]))
     slopes = [linear_slope(*triple) for triple in triples]

@@ -28,7 +28,7 @@ from milpcomp.compression.edits import (
 from milpcomp.errors import EditError
 from milpcomp.network.graph import Network
 from milpcomp.network.layers import Rectifier, size
-from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
+from milpcomp.stability.verdict import ON_TRUST, Phase, Proof, Stage, Verdict
 
 KINDS = (Remove, Fix, Join, Merge, Fold, Collapse)
 
@@ -65,7 +65,7 @@ def check_verdict(verdict: Verdict) -> None:
     if not all(isinstance(bound, float) and not math.isnan(bound) for bound in bounds) or bounds[0] > bounds[1]:
         raise EditError(f"{where} has bounds {bounds}, which bound nothing; certify again")
     allowed = {Phase.UNSTABLE: (Proof.WITNESSED,), Phase.UNDECIDED: (Proof.NONE,)}
-    if verdict.proof not in allowed.get(verdict.phase, (Proof.CERTIFIED, Proof.SOLVER)):
+    if verdict.proof not in allowed.get(verdict.phase, (Proof.CERTIFIED, *ON_TRUST)):
         raise EditError(f"{where} is {verdict.phase.value} on proof {verdict.proof.value!r}; these do not go together")
     if verdict.proof is Proof.CERTIFIED:
         inactive = verdict.phase is Phase.STABLY_INACTIVE

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from milpcomp.files import replacing
 from milpcomp.report.tables import PHASE_WORDS, count
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import STABLE, Phase, Proof, Verdict
+from milpcomp.stability.verdict import ON_TRUST, STABLE, Phase, Verdict
 
 FILLS: dict[Phase, dict[str, Any]] = {
     Phase.STABLY_INACTIVE: {"facecolor": "#0072B2"},
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
     def holds(self, verdict: Verdict) -> bool:
         """Tell whether a verdict is of this kind."""
-        trusted = verdict.phase in STABLE and verdict.proof is Proof.SOLVER
+        trusted = verdict.phase in STABLE and verdict.proof in ON_TRUST
         return verdict.phase is self.phase and trusted == self.trusted
 
 

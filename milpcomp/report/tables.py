@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from milpcomp.checker.result import Checked, Finding
 from milpcomp.cost import Cost
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import STABLE, Phase, Proof, Stage, Verdict
+from milpcomp.stability.verdict import ON_TRUST, STABLE, Phase, Proof, Stage, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -30,6 +30,7 @@ PHASE_WORDS = {
 PROOF_WORDS = {
     Proof.CERTIFIED: "certified: proved by bounds that the checker derives again",
     Proof.WITNESSED: "witnessed: two inputs with opposite signs that the checker replays",
+    Proof.UNCERTIFIED: "uncertified: proved by cases that were too many to keep; nobody can check it",
     Proof.SOLVER: "solver: a MIP solver says so; nobody can check it",
     Proof.NONE: "none: undecided, never acted upon",
 }
@@ -126,8 +127,8 @@ def proof_table(report: Report) -> Table:
 
 
 def solver_count(verdicts: Iterable[Verdict]) -> int:
-    """Return how many neurons are stable on a MIP solver's word, which is no proof."""
-    return sum(verdict.proof is Proof.SOLVER and verdict.phase in STABLE for verdict in verdicts)
+    """Return how many neurons are stable on what nobody can check, such as a MIP solver's word."""
+    return sum(verdict.proof in ON_TRUST and verdict.phase in STABLE for verdict in verdicts)
 
 
 def proved_counts(checked: Checked) -> dict[str, int]:
@@ -137,8 +138,8 @@ def proved_counts(checked: Checked) -> dict[str, int]:
 
 
 def on_trust(compression: Compression) -> bool:
-    """Return whether some edit rests on a MIP solver's word."""
-    return any(verdict.proof is Proof.SOLVER for edit in compression.edits for verdict in edit.verdicts)
+    """Return whether some edit rests on what nobody can check, such as a MIP solver's word."""
+    return any(verdict.proof in ON_TRUST for edit in compression.edits for verdict in edit.verdicts)
 
 
 def count(n: int) -> str:

@@ -58,6 +58,7 @@ def proof_line(report: Report) -> str:
     words = {
         Proof.CERTIFIED: "certified by bounds",
         Proof.WITNESSED: "by two witnesses each",
+        Proof.UNCERTIFIED: "proved by cases too many to keep",
         Proof.SOLVER: "on a MIP solver's word alone",
     }
     counts = {text: sum(v.proof is proof for v in report.verdicts) for proof, text in words.items()}

@@ -6,6 +6,7 @@
     refute        data, corners, random points: one input is tested against all open neurons
     bound         linear (CROWN) bounds with optimised slopes, every step error-bounded
     refute        gradient search for what is left: corner jumps, then ascent from many starts
+    branch        proofs by cases, one neuron at a time: branch and bound over the layers below, error-bounded leaves
     solver        one MILP per neuron and side; its verdicts rest on the solver's word and say so
 
 The seed's methods run on the solver from the start, after interval and linear bounds gave them their big-M:
@@ -35,7 +36,7 @@ from milpcomp.milp.backends import backend as find_backend
 from milpcomp.milp.problem import Backend
 from milpcomp.network import Network
 from milpcomp.progress import Snapshot, observing
-from milpcomp.stability import one_solve, per_layer, per_neuron
+from milpcomp.stability import branching, one_solve, per_layer, per_neuron
 from milpcomp.stability.ascent import Search
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.report import Report
@@ -44,6 +45,9 @@ from milpcomp.stability.verdict import Stage
 
 STAGE_SHARE = 0.5
 """What share of the time that is left the bound stage, and then the search, may take; later stages need the rest."""
+
+BRANCH_SHARE = 0.9
+"""The same for the branch stage."""
 
 METHODS = ("funnel", "one-solve", "per-layer", "per-neuron")
 
@@ -60,7 +64,9 @@ class Settings:
     time_limit_s : float or None
         Wall-clock limit of the whole run.
     neuron_time_limit_s : float
-        Limit of one MILP about one neuron.
+        Limit of one search, and of one MILP, about one neuron.
+    max_certificate_bytes : int
+        Limit of all proofs by cases together; a verdict whose proof does not fit is labelled ``uncertified``.
     device : str
         Torch device of the witness search.
     seed : int
@@ -75,6 +81,7 @@ class Settings:
     backend: str = "highs"
     time_limit_s: float | None = None
     neuron_time_limit_s: float = 10.0
+    max_certificate_bytes: int = 2**28
     device: str = "cpu"
     seed: int = 0
     slope_steps: int = 20
@@ -88,6 +95,8 @@ class Settings:
             raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
         if not self.neuron_time_limit_s > 0:
             raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
+        if self.max_certificate_bytes < 0:
+            raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
         if self.seed < 0:
             raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
         _check_device(self.device)
@@ -101,6 +110,7 @@ def certify(
     backend: str | Backend = "highs",
     time_limit_s: float | None = None,
     neuron_time_limit_s: float = 10.0,
+    max_certificate_bytes: int = 2**28,
     data: ArrayLike | None = None,
     device: str = "cpu",
     seed: int = 0,
@@ -122,7 +132,9 @@ def certify(
     time_limit_s : float, optional
         Wall-clock limit; what is not decided by then stays undecided.
     neuron_time_limit_s : float
-        Limit of one MILP about one neuron.
+        Limit of one search, and of one MILP, about one neuron.
+    max_certificate_bytes : int
+        Limit of all proofs by cases together. A verdict whose proof does not fit is ``uncertified``: no certificate.
     data : array_like, shape (N, *input_shape), optional
         Inputs to try first as witnesses; moved into the domain where they lie outside.
     device : str
@@ -156,7 +168,7 @@ def certify(
     """
     _check_types(network, domain, time_limit_s, neuron_time_limit_s)
     solver = find_backend(backend)
-    settings = Settings(method, solver.name, time_limit_s, neuron_time_limit_s, device, seed)
+    settings = Settings(method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed)
     box = domain.fit(network.input_shape)
     samples = _samples(data, network)
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else float("inf")
@@ -206,6 +218,9 @@ def _funnel(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArra
         search.jump()
         search.climb(restarts=8, steps=40)
         search.climb(settings.restarts, settings.climb_steps)
+    with ledger.clock(Stage.BRANCH):
+        deadline = _share_of_time(ledger, BRANCH_SHARE)
+        branching.run(ledger, deadline, settings.neuron_time_limit_s, settings.max_certificate_bytes)
     with ledger.clock(Stage.SOLVER):
         per_neuron.run(ledger, solver, settings.neuron_time_limit_s)
 
@@ -230,8 +245,8 @@ def _bound(ledger: Ledger, steps: int) -> None:
     ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
 
 
-def _share_of_time(ledger: Ledger) -> float:
-    return time.monotonic() + STAGE_SHARE * ledger.seconds_left()
+def _share_of_time(ledger: Ledger, share: float = STAGE_SHARE) -> float:
+    return time.monotonic() + share * ledger.seconds_left()
 
 
 def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:

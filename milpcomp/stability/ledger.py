@@ -16,11 +16,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from milpcomp.bounds.branch_proof import BranchProof
+from milpcomp.bounds.interval import Interval, step
 from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box, FloatArray
 from milpcomp.errors import DomainError, MilpcompError
@@ -95,6 +98,7 @@ class Ledger:
         self._witnesses: list[FloatArray] = []
         self._rows: dict[bytes, int] = {}  # bytes of a witness -> its row
         self._replay = Replay(network)
+        self.branch_proofs: list[BranchProof] = []
 
     # what is open -----------------------------------------------------------------------------------------------------
 
@@ -169,6 +173,27 @@ class Ledger:
             self.prove_active(layer, np.flatnonzero(interval.lower.reshape(-1) >= 0.0), Proof.CERTIFIED)
         self.progress()
 
+    def prove_by_cases(self, proof: BranchProof) -> None:
+        """Take over a proof by cases: its bound, what the interval step makes of it in later layers, their signs.
+
+        Notes
+        -----
+        **Trusts** that the proof holds over bounds that are not tighter than the present ones.
+        """
+        self.branch_proofs.append(proof)
+        source = self.network[proof.layer].inputs[0]
+        values = dict(self.bounds.values)
+        values[source] = _narrowed(values[source], proof)
+        changed = {source}
+        for node in self.network.nodes:
+            if changed.isdisjoint(node.inputs):
+                continue
+            inputs = [Interval(values[name].lower[None], values[name].upper[None]) for name in node.inputs]
+            found = step(node.layer, inputs)
+            values[node.name] = values[node.name].meet(Interval(found.lower[0], found.upper[0]))
+            changed.add(node.name)
+        self.tighten(replace(self.bounds, values=values))
+
     def prove_inactive(self, layer: str, units: NDArray[np.int64], proof: Proof) -> None:
         """Enter `units` of `layer` as stably inactive, decided by the current stage."""
         self._prove(layer, units, Phase.STABLY_INACTIVE, proof)
@@ -216,7 +241,7 @@ class Ledger:
             domain=self.domain,
             verdicts=verdicts,
             witnesses=np.stack(self._witnesses) if self._witnesses else np.zeros(shape),
-            proofs=self.bounds.proofs,
+            proofs=(*self.bounds.proofs, *self.branch_proofs),
             settings=dict(settings),
             versions=dict(versions),
             stage_seconds=dict(self.stage_seconds),
@@ -281,3 +306,13 @@ class Ledger:
             )
         fresh = units[record.undecided[units] & (contrary[units] < 0)]
         record.decide(fresh, phase, self.stage, proof, time.monotonic() - self._started)
+
+
+def _narrowed(value: Interval, proof: BranchProof) -> Interval:
+    """Return the bounds of a node with what a proof about one of its units adds."""
+    lower, upper = value.lower.copy(), value.upper.copy()
+    if proof.side == "upper":
+        upper.reshape(-1)[proof.unit] = min(upper.reshape(-1)[proof.unit], proof.bound)
+    else:
+        lower.reshape(-1)[proof.unit] = max(lower.reshape(-1)[proof.unit], proof.bound)
+    return Interval(lower, upper)

@@ -38,15 +38,20 @@ class Stage(str, Enum):
 class Proof(str, Enum):
     """What a verdict rests on.
 
-    ``CERTIFIED``: bounds alone, re-derivable by the checker. ``WITNESSED``: two replayed inputs. ``SOLVER``: the word
-    of a MIP solver, which nobody can check. ``NONE``: nothing, so the neuron is undecided.
+    ``CERTIFIED``: bounds and cases, re-derivable by the checker. ``WITNESSED``: two replayed inputs. ``UNCERTIFIED``:
+    a proof by cases that was too large to keep. ``SOLVER``: the word of a MIP solver. The last two nobody can check.
+    ``NONE``: nothing, so the neuron is undecided.
     """
 
     CERTIFIED = "certified"
     WITNESSED = "witnessed"
+    UNCERTIFIED = "uncertified"
     SOLVER = "solver"
     NONE = "none"
 
+
+ON_TRUST = (Proof.SOLVER, Proof.UNCERTIFIED)
+"""What stable verdicts may rest on that nobody can check; acted upon only on request."""
 
 STABLE = (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)
 """The two phases that compression may act upon."""
@@ -67,8 +72,8 @@ class Verdict:
         What decided it; ``NONE`` while undecided.
     proof : Proof
     lower, upper : float
-        Proved bounds of the pre-activation over the domain, rounding included (for ``SOLVER`` verdicts these remain the
-        bounds proved without the solver).
+        Proved bounds of the pre-activation over the domain, rounding included (for ``SOLVER`` and ``UNCERTIFIED``
+        verdicts these remain the bounds proved without).
     active_witness, inactive_witness : int or None
         Rows of `Report.witnesses`: an input with pre-activation > 0, and one with < 0.
     seconds : float

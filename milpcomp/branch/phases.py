@@ -1,0 +1,282 @@
+r"""Is sign * g <= 0 on the whole domain? Branch and bound over the phases of the units below, one relaxation a node.
+
+    stack = [the domain]
+    take a node and minimise -sign * g over its relaxation
+        closed or infeasible      its duals become multipliers of a leaf, proved in batches
+        else                      offer the input of the point: it may witness this unit, or any other;
+                                  split the unstable unit that the relaxation pays most for
+
+Only the error-bounded bound of `milpcomp.bounds.multipliers` closes a leaf; where it does not, the node is solved to
+optimality and split further. A unit pays |dual of its chord| * (height of its chord at 0), the objective's share of its
+triangle (compare BaBSR, Bunel et al., JMLR 2020). Depth first, into the phase that the point has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milpcomp.bounds.branch_proof import BranchProof
+from milpcomp.bounds.interval import Interval
+from milpcomp.bounds.linear import Substitution
+from milpcomp.bounds.multipliers import Cases, upper_bounds
+from milpcomp.branch.relaxation import Relaxation, relax
+from milpcomp.branch.simplex import Answer, Simplex
+from milpcomp.branch.tree import Tree
+from milpcomp.domain import FloatArray
+from milpcomp.network import INPUT, Network
+
+BATCH = 32
+"""How many leaves are proved, and points offered, at a time."""
+
+FLAT = 1e-7
+"""A unit whose point lies this close to its rectifier has no gap to close."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether sign * (pre-activation of `unit` of `layer`) <= 0 on the whole domain."""
+
+    layer: str
+    unit: int
+    sign: int
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """When to stop: at `deadline` (``time.monotonic()``), when `settled` says that nothing is asked any more.
+
+    `bytes` bounds the multipliers that are kept; beyond it a proof is carried on, but nothing is left of it.
+    """
+
+    deadline: float
+    settled: Callable[[], bool]
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a search found.
+
+    Parameters
+    ----------
+    proved : bool
+    proof : BranchProof or None
+        None where nothing was proved, or the proof was too large to keep.
+    nodes, iterations : int
+    """
+
+    proved: bool
+    proof: BranchProof | None
+    nodes: int
+    iterations: int
+
+
+def search(
+    network: Network,
+    values: Mapping[str, Interval],
+    question: Question,
+    offer: Callable[[FloatArray], object],
+    limits: Limits,
+) -> Outcome:
+    """Search for a proof.
+
+    Parameters
+    ----------
+    network : Network
+    values : mapping from node name to Interval
+        Proved finite bounds of all nodes, without batch axis.
+    question : Question
+    offer : callable
+        Takes inputs (N, *input_shape) inside the domain: candidates for witnesses.
+    limits : Limits
+
+    Raises
+    ------
+    SolverError
+        If HiGHS is missing or rejects the relaxation.
+
+    Notes
+    -----
+    **Trusts** the given bounds and what `milpcomp.bounds.rounding` trusts; nothing of the solver.
+    """
+    return _Search(network, values, question, offer, limits).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        network: Network,
+        values: Mapping[str, Interval],
+        question: Question,
+        offer: Callable[[FloatArray], object],
+        limits: Limits,
+    ) -> None:
+        self.network, self.values, self.question, self.offer, self.limits = network, values, question, offer, limits
+        source = network[question.layer].inputs[0]
+        magnitude = float(values[source].magnitude().reshape(-1)[question.unit])
+        self.scale = magnitude if magnitude > 0 else 1.0
+        self.relaxation = relax(network, values, question.layer)
+        self.simplex = Simplex(self.relaxation, *self.relaxation.objective(question.unit, question.sign, self.scale))
+        self.leaves = _Leaves(network, values, question, self.relaxation)
+        self.tree = Tree()
+        self.stack: list[int] = [0]
+        self.pending: dict[int, tuple[bool, NDArray[np.float32]]] = {}
+        self.stubborn: set[int] = set()
+        self.points: list[FloatArray] = []
+        self.nodes = self.stored = 0
+
+    def run(self) -> Outcome:
+        while self.stack or self.pending:
+            if time.monotonic() > self.limits.deadline or self.limits.settled():
+                break
+            if not self.stack or len(self.pending) >= BATCH:
+                self._prove_pending()
+                continue
+            if not self._visit(self.stack.pop()):
+                break
+        else:
+            return Outcome(True, self._proof(), self.nodes, self.simplex.iterations)
+        self._offer_points()
+        return Outcome(False, None, self.nodes, self.simplex.iterations)
+
+    def _proof(self) -> BranchProof | None:
+        if self.stored > self.limits.bytes:
+            return None
+        return self.tree.proof(self.question.layer, self.question.unit, self.question.sign, self.leaves.columns)
+
+    def _visit(self, node: int) -> bool:
+        """Solve one node; tell whether the search can go on."""
+        splits = self._splits(node)
+        answer = self.simplex.solve(splits, self.limits.deadline, to_optimality=node in self.stubborn)
+        self.nodes += 1
+        if answer is None:
+            return False
+        if answer.closed and node not in self.stubborn:
+            self.pending[node] = (not answer.infeasible, self._multipliers(answer))
+            return True
+        if answer.columns is not None:
+            self._keep_point(answer.columns)
+        if answer.closed and self._prove({node: (not answer.infeasible, self._multipliers(answer))}):
+            return True
+        return self._branch(node, splits, answer)
+
+    def _branch(self, node: int, splits: Mapping[int, bool], answer: Answer) -> bool:
+        r = self.relaxation
+        score = np.abs(answer.duals[r.ceiling]) * r.intercept + 1e-9 * r.intercept
+        likely = np.ones(len(score), dtype=bool)
+        if answer.columns is not None:
+            g, h = answer.columns[r.live.column[r.open]], answer.columns[r.relu]
+            gap = h - np.maximum(g, 0.0)
+            score = np.where(gap > FLAT, score, 0.0)
+            likely = g > 0
+        score[list(splits)] = -1.0
+        best = int(score.argmax()) if len(score) else -1
+        if best < 0 or score[best] <= 0:
+            return False  # the point is on the network, up to the solver's tolerance, and is no witness
+        unit = r.open[best]
+        children = self.tree.split(node, int(r.live.rectifier[unit]), int(r.live.unit[unit]), 0.0)
+        self.stack += children if likely[best] else children[::-1]
+        return True
+
+    def _splits(self, node: int) -> dict[int, bool]:
+        tree, place = self.tree, self.leaves.place
+        return {place[tree.layer_of[k], tree.unit_of[k]]: tree.above[k] for k in tree.path(node)}
+
+    def _multipliers(self, answer: Answer) -> NDArray[np.float32]:
+        live = self.relaxation.live
+        duals = answer.duals[: len(live.scale)] / live.scale
+        if answer.infeasible:  # a ray, of any length
+            return (duals / max(np.abs(duals).max(initial=0.0), np.finfo(float).tiny)).astype(np.float32)
+        return (duals * self.scale).astype(np.float32)
+
+    def _prove_pending(self) -> None:
+        failed = set(self.pending) - self._prove(self.pending)
+        self.stubborn |= failed
+        self.stack += sorted(failed)
+        self.pending = {}
+
+    def _prove(self, pending: Mapping[int, tuple[bool, NDArray[np.float32]]]) -> set[int]:
+        """Return which leaves are proved closed, after noting them."""
+        chains = [
+            [(self.tree.layer_of[k], self.tree.unit_of[k], self.tree.above[k]) for k in self.tree.path(n)]
+            for n in pending
+        ]
+        proved = self.leaves.closed(chains, list(pending.values()))
+        done = {node for node, closed in zip(pending, proved.tolist(), strict=True) if closed}
+        for node in done:
+            objective, multipliers = pending[node]
+            self.stored += multipliers.nbytes
+            if self.stored > self.limits.bytes:
+                multipliers = multipliers[:0]
+            self.tree.closed[node] = (objective, multipliers)
+        return done
+
+    def _keep_point(self, columns: FloatArray) -> None:
+        box, r = self.values[INPUT], self.relaxation
+        x = (columns[: r.inputs] * r.input_scale).reshape(box.lower.shape)
+        self.points.append(np.clip(x, box.lower, box.upper))
+        if len(self.points) >= min(BATCH, self.nodes):
+            self._offer_points()
+
+    def _offer_points(self) -> None:
+        if self.points:
+            self.offer(np.stack(self.points))
+            self.points = []
+
+
+class _Leaves:
+    """The proof of leaves: cases of the domain with multipliers."""
+
+    def __init__(
+        self, network: Network, values: Mapping[str, Interval], question: Question, relaxation: Relaxation
+    ) -> None:
+        self.network, self.values, self.question = network, values, question
+        self.names = [node.name for node in network.rectifiers]
+        self.substitution = Substitution(network, values, network[question.layer].inputs[0])
+        live = relaxation.live
+        self.columns = np.stack([live.rectifier, live.unit], axis=1)
+        self.place = {(int(live.rectifier[k]), int(live.unit[k])): i for i, k in enumerate(relaxation.open.tolist())}
+        self.row = np.zeros(network.width(question.layer))
+        self.row[question.unit] = question.sign
+        self.shared = {
+            name: Interval(values[name].lower.reshape(1, -1), values[name].upper.reshape(1, -1))
+            for name in (INPUT, *(network[r].inputs[0] for r in self.substitution.relaxations))
+        }
+
+    def closed(
+        self, chains: list[list[tuple[int, int, bool]]], found: list[tuple[bool, NDArray[np.float32]]]
+    ) -> NDArray[np.bool_]:
+        """Tell which leaves are closed: those with chains of splits (rectifier, unit, above), closed by `found`."""
+        objective = np.array([bounds for bounds, _ in found])
+        rows = np.where(objective[:, None], self.row, 0.0)
+        duals = np.stack([multipliers for _, multipliers in found])
+        multipliers = {}
+        for index in np.unique(self.columns[:, 0]).tolist():
+            of = np.flatnonzero(self.columns[:, 0] == index)
+            given = np.full((len(found), self.network.width(self.names[index])), np.nan)
+            given[:, self.columns[of, 1]] = duals[:, of]
+            multipliers[self.names[index]] = given
+        cases = Cases(self._narrowed(chains))
+        bounds = upper_bounds(self.substitution, rows, cases, np.arange(len(found)), multipliers)
+        return np.where(objective, bounds <= 0.0, bounds < 0.0)
+
+    def _narrowed(self, chains: list[list[tuple[int, int, bool]]]) -> dict[str, Interval]:
+        values = dict(self.shared)
+        for leaf, chain in enumerate(chains):
+            for index, unit, above in chain:
+                source = self.network[self.names[index]].inputs[0]
+                value = values[source]
+                if len(value.lower) != len(chains):
+                    value = values[source] = Interval(
+                        *(np.repeat(a, len(chains), 0) for a in (value.lower, value.upper))
+                    )
+                if above:
+                    value.lower[leaf, unit] = max(value.lower[leaf, unit], 0.0)
+                else:
+                    value.upper[leaf, unit] = min(value.upper[leaf, unit], 0.0)
+        return values

@@ -1,0 +1,68 @@
+"""The tree of a search while it grows; what is left of it in the end is a `BranchProof`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milpcomp.bounds.branch_proof import ROOT, BranchProof
+from milpcomp.network.layers import IntArray
+
+
+@dataclass(eq=False)
+class Tree:
+    """Nodes by parallel lists, in the order in which they were made; node 0 is the root.
+
+    `closed` holds, per leaf, whether it bounds the objective, and its multipliers.
+    """
+
+    parent: list[int] = field(default_factory=lambda: [-1])
+    layer_of: list[int] = field(default_factory=lambda: [ROOT])
+    unit_of: list[int] = field(default_factory=lambda: [0])
+    point: list[float] = field(default_factory=lambda: [0.0])
+    above: list[bool] = field(default_factory=lambda: [False])
+    rebound: list[bool] = field(default_factory=lambda: [False])
+    closed: dict[int, tuple[bool, NDArray[np.float32]]] = field(default_factory=dict)
+
+    def split(self, node: int, layer: int, unit: int, point: float, rebound: bool = False) -> tuple[int, int]:
+        """Give a node two children, and return them: the one below the point, and the one above."""
+        first = len(self.parent)
+        for above in (False, True):
+            self.parent.append(node)
+            self.layer_of.append(layer)
+            self.unit_of.append(unit)
+            self.point.append(point)
+            self.above.append(above)
+            self.rebound.append(rebound)
+        return first, first + 1
+
+    def path(self, node: int) -> list[int]:
+        """Return the nodes from below the root to `node`."""
+        found = []
+        while node > 0:
+            found.append(node)
+            node = self.parent[node]
+        return found[::-1]
+
+    def proof(self, layer: str, unit: int, sign: int, columns: IntArray) -> BranchProof:
+        """Return the finished tree; `columns` (M, 2) says what the multipliers belong to."""
+        leaves = sorted(self.closed)
+        multipliers = np.array([self.closed[leaf][1] for leaf in leaves], dtype=np.float32)
+        return BranchProof(
+            layer=layer,
+            unit=unit,
+            side="upper" if sign > 0 else "lower",
+            bound=0.0,
+            parent=np.array(self.parent, dtype=np.int32),
+            layer_of=np.array(self.layer_of, dtype=np.int32),
+            unit_of=np.array(self.unit_of, dtype=np.int32),
+            point=np.array(self.point, dtype=np.float64),
+            above=np.array(self.above, dtype=bool),
+            rebound=np.array(self.rebound, dtype=bool),
+            leaf=np.array(leaves, dtype=np.int32),
+            objective=np.array([self.closed[leaf][0] for leaf in leaves], dtype=bool),
+            columns=columns.astype(np.int32).reshape(-1, 2),
+            multipliers=multipliers.reshape(len(leaves), len(columns)),
+        )

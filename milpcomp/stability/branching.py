@@ -1,0 +1,135 @@
+"""The branch stage: every open neuron side by side, one search each, easy ones first.
+
+Searches run in threads, as the simplex lets go of the interpreter lock. Each takes the bounds of the moment it starts
+at; what it proves is entered at once and serves the searches after it. As all its multipliers are stored, tighter
+bounds that others enter in the meantime cannot spoil a proof. A first round gives every question a short time, so that
+no hard neuron stands before easy ones.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from milpcomp.branch.phases import Limits, Outcome, Question, search
+from milpcomp.domain import FloatArray
+from milpcomp.errors import SolverError
+from milpcomp.milp.encoding import pre_activation_bounds
+from milpcomp.stability.ledger import Ledger
+from milpcomp.stability.verdict import Proof
+
+WORKERS = 2
+"""How many searches run at a time."""
+
+ROUNDS = (0.1, 1.0)
+"""Shares of the limit per neuron that the rounds give."""
+
+PATIENCE_S = 5.0
+"""How long an interrupted search may take to notice."""
+
+
+def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: int) -> None:
+    """Try to settle every open pair by branch and bound.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        What is open is read from it; what is decided is entered.
+    deadline : float
+        ``time.monotonic()`` value at which the stage ends.
+    neuron_time_limit_s : float
+        Limit of one search.
+    max_bytes : int
+        Limit of all proofs together. A verdict whose proof does not fit rests on the search's own word.
+    """
+    for share in ROUNDS:
+        if not ledger.done():
+            _Round(ledger, deadline, share * neuron_time_limit_s, max_bytes).run()
+
+
+class _Round:
+    """One pass over the open pairs."""
+
+    def __init__(self, ledger: Ledger, deadline: float, limit_s: float, max_bytes: int) -> None:
+        self.ledger, self.deadline, self.limit_s, self.max_bytes = ledger, deadline, limit_s, max_bytes
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        self.failure: BaseException | None = None
+        self.questions = self._questions()
+
+    def run(self) -> None:
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.1)  # returns to the interpreter, which then sees Ctrl-C
+        finally:
+            with self.lock:
+                self.stopped.set()
+            for thread in threads:
+                thread.join(PATIENCE_S)
+        if self.failure is not None:
+            raise self.failure
+
+    def _questions(self) -> Iterator[Question]:
+        """Yield the open pairs, layer by layer as in the ledger, in each layer the ones nearest to a decision first."""
+        for layer in self.ledger.layers:
+            lower, upper = pre_activation_bounds(self.ledger.network, self.ledger.bounds, layer)
+            pairs = [Question(*pair) for pair in self.ledger.open_pairs() if pair[0] == layer]
+            with np.errstate(all="ignore"):
+                share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
+            yield from sorted(pairs, key=lambda question: float(share[question.sign][question.unit]))
+
+    def _work(self) -> None:
+        try:
+            while (question := self._next()) is not None:
+                values = self.ledger.bounds.values
+                limits = Limits(self._end(), lambda question=question: self._settled(question), self._room())  # type: ignore[misc]
+                try:
+                    outcome = search(self.ledger.network, values, question, self._offer, limits)
+                except SolverError:
+                    continue  # no finite bounds: it stays undecided
+                self._enter(question, outcome)
+        except BaseException as error:
+            self.failure = error
+            self.stopped.set()
+
+    def _next(self) -> Question | None:
+        with self.lock:
+            for question in self.questions:
+                if time.monotonic() > self.deadline or self.stopped.is_set():
+                    return None
+                if not self._settled(question):
+                    return question
+        return None
+
+    def _end(self) -> float:
+        return min(self.deadline, time.monotonic() + self.limit_s)
+
+    def _room(self) -> int:
+        return max(0, self.max_bytes - sum(proof.nbytes for proof in self.ledger.branch_proofs))
+
+    def _settled(self, question: Question) -> bool:
+        ask = self.ledger.open_active if question.sign > 0 else self.ledger.open_inactive
+        return self.stopped.is_set() or not ask(question.layer)[question.unit]
+
+    def _offer(self, x: FloatArray) -> None:
+        with self.lock:
+            if not self.stopped.is_set():
+                self.ledger.offer(x)
+
+    def _enter(self, question: Question, outcome: Outcome) -> None:
+        with self.lock:
+            if not outcome.proved or self._settled(question):
+                return
+            if outcome.proof is not None and outcome.proof.nbytes <= self._room():
+                self.ledger.prove_by_cases(outcome.proof)
+                return
+            enter = self.ledger.prove_inactive if question.sign > 0 else self.ledger.prove_active
+            enter(question.layer, np.array([question.unit]), Proof.UNCERTIFIED)
+            self.ledger.progress()

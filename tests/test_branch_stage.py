@@ -1,0 +1,129 @@
+"""The branch stage of the funnel: what it decides, how that is labelled, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from milpcomp.bounds.branch_proof import BranchProof
+from milpcomp.bounds.tighten import interval_bounds
+from milpcomp.branch import phases
+from milpcomp.compression import compress
+from milpcomp.domain import Box
+from milpcomp.errors import SettingsError
+from milpcomp.network import Dense, Network, Rectifier
+from milpcomp.stability import branching
+from milpcomp.stability.certify import certify
+from milpcomp.stability.ledger import Ledger
+from milpcomp.stability.verdict import Phase, Proof, Stage
+from tests.nets import chain
+
+
+def tents(*lifts: float) -> Network:
+    """Return neurons g_k = |x| - |x| + lift_k of a second layer, and a third layer 1/2 - sum of all max(0, g_k).
+
+    Each |x| is the sum of two rectifiers of its own, so no relaxation of single ones sees that they cancel.
+    """
+    first = Dense([[1.0], [-1.0], [1.0], [-1.0]])
+    second = Dense([[1.0, 1.0, -1.0, -1.0]] * len(lifts), list(lifts))
+    third = Dense([[-1.0] * len(lifts)], [0.5])
+    return chain((1,), first, Rectifier(), second, Rectifier(), third, Rectifier())
+
+
+BOX = Box(-1.0, 1.0)
+
+
+def test_the_stage_certifies_what_bounds_cannot() -> None:
+    """Two neurons that are constant, by cases only: decided by this stage, certified, with a tree each."""
+    report = certify(tents(-0.25, 0.25), BOX)
+    below, above = report.layers()["3"]
+    assert (below.phase, below.stage, below.proof) == (Phase.STABLY_INACTIVE, Stage.BRANCH, Proof.CERTIFIED)
+    assert (above.phase, above.stage, above.proof) == (Phase.STABLY_ACTIVE, Stage.BRANCH, Proof.CERTIFIED)
+    assert below.upper <= 0 <= above.lower
+    trees = {(p.layer, p.unit, p.side): p.bound for p in report.proofs if isinstance(p, BranchProof)}
+    assert trees[("3", 0, "upper")] == 0.0
+    assert trees[("3", 1, "lower")] == 0.0
+    kinds = [isinstance(proof, BranchProof) for proof in report.proofs]
+    assert kinds == sorted(kinds)  # linear proofs first
+    assert report.stage_seconds["branch"] > 0
+
+
+def test_a_verdict_tightens_later_layers_at_once() -> None:
+    """With g <= 0 proved, 1/2 - max(0, g) >= 1/2 follows by the interval step: the same stage, no tree of its own."""
+    network, box = tents(-0.25), BOX.fit((1,))
+    ledger = Ledger(network, box, interval_bounds(network, box))
+    with ledger.clock(Stage.BRANCH):
+        values = ledger.bounds.values
+        limits = phases.Limits(time.monotonic() + 5.0, lambda: False, 2**20)
+        proof = phases.search(network, values, phases.Question("3", 0, 1), ledger.offer, limits).proof
+        assert proof is not None
+        ledger.prove_by_cases(proof)
+    report = ledger.report({}, {}, "complete")
+    last = report.layers()["5"][0]
+    assert (last.phase, last.stage, last.lower) == (Phase.STABLY_ACTIVE, Stage.BRANCH, 0.5)
+    assert report.proofs == (proof,)
+
+
+def test_a_proof_that_does_not_fit_is_said_not_to_be_certified() -> None:
+    """Without room for the tree the verdict stays, rests on trust, and is acted upon only on request."""
+    network = tents(-0.25)
+    report = certify(network, BOX, max_certificate_bytes=0)
+    verdict = report.layers()["3"][0]
+    assert (verdict.phase, verdict.stage, verdict.proof) == (Phase.STABLY_INACTIVE, Stage.BRANCH, Proof.UNCERTIFIED)
+    assert verdict.upper > 0
+    assert not any(isinstance(proof, BranchProof) for proof in report.proofs)
+    kept = compress(network, report).network
+    removed = compress(network, report, trust_solver=True).network
+    assert sum(removed.width(n.name) for n in removed.rectifiers) < sum(kept.width(n.name) for n in kept.rectifiers)
+
+
+def test_negative_room_is_refused() -> None:
+    """A limit below zero is a mistake."""
+    with pytest.raises(SettingsError, match="bytes"):
+        certify(tents(-0.25), BOX, max_certificate_bytes=-1)
+
+
+def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends a run as interrupted, with all that was decided; a defect inside a search is not swallowed."""
+    started = threading.Event()
+
+    def endless(*arguments: object) -> phases.Outcome:
+        limits = arguments[-1]
+        assert isinstance(limits, phases.Limits)
+        started.set()
+        while not limits.settled():
+            time.sleep(0.01)
+        return phases.Outcome(False, None, 0, 0)
+
+    def interrupting(self: threading.Thread, timeout: float | None = None) -> None:
+        join(self, timeout)
+        if started.is_set() and threading.current_thread() is threading.main_thread():
+            started.clear()
+            raise KeyboardInterrupt
+
+    join = threading.Thread.join
+    monkeypatch.setattr(branching, "search", endless)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupting)
+        report = certify(tents(-0.25), BOX)
+    assert report.ended == "interrupted"
+    assert report.layers()["1"][0].phase is Phase.UNSTABLE
+
+    def failing(*arguments: object) -> phases.Outcome:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(branching, "search", failing)
+    with pytest.raises(ZeroDivisionError):
+        certify(tents(-0.25), BOX)
+
+
+def test_the_stage_keeps_to_its_deadline() -> None:
+    """A deadline in the past leaves everything as it was."""
+    network, box = tents(-0.25), BOX.fit((1,))
+    ledger = Ledger(network, box, interval_bounds(network, box))
+    branching.run(ledger, time.monotonic() - 1.0, 10.0, 2**20)
+    assert not ledger.branch_proofs
+    assert np.count_nonzero(ledger.open_active("3")) == 1
