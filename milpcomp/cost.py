@@ -4,8 +4,9 @@
     dense         m * n weights, 2 FLOPs for each
     addition      counted apart: one addition per element and further input
 
-Only convolutions and dense layers count as FLOPs, as in the tables of Nayak and Kalyani (arXiv 2206.00488). Parameters
-are the stored numbers: weights, biases, and the scales and shifts of batch norm; rectifier slopes are counted apart.
+Only convolutions and dense layers count as FLOPs, as in the tables of Nayak and Kalyani (arXiv 2206.00488); products of
+attention, which have no weights, do not. Parameters are the stored numbers: weights, biases, and the scales and shifts
+of norms; slopes of rectifiers and GELUs are counted apart.
 Every dense and convolution layer is stored with a bias and every scale with a shift; one that is all zero (a scale: all
 one) is no parameter.
 """
@@ -20,6 +21,7 @@ from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import Network, Node
 from milpcomp.network.layers import Add, FloatArray, Rectifier, size
+from milpcomp.network.opaque import Gelu
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def _layer_cost(network: Network, node: Node) -> LayerCost:
     if isinstance(layer, Rectifier):
         slopes = sum(slope.size for slope in (layer.positive_slope, layer.negative_slope) if slope.ndim)
         return LayerCost(node.name, kind, neurons=network.width(node.name), slopes=slopes)
+    if isinstance(layer, Gelu):
+        return LayerCost(node.name, kind, slopes=layer.slope.size if layer.slope.ndim else 0)
     if isinstance(layer, Add):
         return LayerCost(node.name, kind, additions=(len(node.inputs) - 1) * network.width(node.name))
     return LayerCost(node.name, kind)

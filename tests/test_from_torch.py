@@ -343,13 +343,13 @@ class Odd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")
-        self.norm = nn.LayerNorm(4)
+        self.norm = nn.GroupNorm(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.max_pool2d(self.conv(x), 2).relu()
         z = self.norm(torch.sigmoid(y) * y + F.relu6(y))
         w = torch.where(z > 0, z, x[:, :1, ::2, ::2] / (1 + x.abs()).mean((2, 3), keepdim=True))
-        return torch.softmax(F.gelu(w).long().flatten(1).float() + F.pad(w, (1, 0), value=3.0).flatten(1)[:, :32], 1)
+        return torch.softmax(F.silu(w).long().flatten(1).float() + F.pad(w, (1, 0), value=3.0).flatten(1)[:, :32], 1)
 
 
 def test_all_unsupported_operators_are_listed() -> None:
@@ -363,11 +363,11 @@ def test_all_unsupported_operators_are_listed() -> None:
         "sigmoid (sigmoid, shape (N, 2, 4, 4)): train with relu",
         "mul.Tensor (mul",
         "relu6 (relu6, shape (N, 2, 4, 4)): write it as relu(x) - relu(x - 6)",
-        "layer_norm (layer_norm in norm, shape (N, 2, 4, 4)): it divides by a statistic of its own input",
+        "group_norm (group_norm in norm, shape (N, 2, 4, 4)): it divides by a statistic of its own input",
         "gt.Scalar (gt, shape (N, 2, 4, 4)): train with relu",
         "div.Tensor (div, shape (N, 1, 4, 4)): divides by a value that depends on the input",
         "where.self (where, shape (N, 2, 4, 4)): write it with relu",
-        "gelu (gelu, shape (N, 2, 4, 4)): train with relu",
+        "silu (silu, shape (N, 2, 4, 4)): train with relu",
         "_to_copy (_to_copy, shape (N, 2, 4, 4)): turns numbers into torch.int64",
         "pad (pad_1, shape (N, 2, 4, 5)): pads with 3.0; only zero padding",
         "softmax.int (softmax, shape (N, 32)): a final softmax does not change the order of the outputs",
@@ -381,13 +381,13 @@ def test_products_behind_unsupported_operators_are_listed() -> None:
     """What is wrong by itself is listed behind other operators too; only the last softmax is called final."""
 
     def gated(x: Tensor) -> Tensor:
-        y = F.gelu(torch.sigmoid(x))
+        y = F.silu(torch.sigmoid(x))
         return torch.softmax(F.linear(y, W, B) * y.mean(1, keepdim=True) + torch.max(y, 1, keepdim=True)[0], 1).float()
 
     with pytest.raises(UnsupportedOperatorError) as caught:
         read(gated, 6)
     lines = [line.strip() for line in str(caught.value).split("\n")[1:]]
-    assert [line.partition(" ")[0] for line in lines] == ["sigmoid", "gelu", "mul.Tensor", "max.dim", "softmax.int"]
+    assert [line.partition(" ")[0] for line in lines] == ["sigmoid", "silu", "mul.Tensor", "max.dim", "softmax.int"]
     assert ["final" in line for line in lines] == [False] * 4 + [True]
 
 
@@ -402,7 +402,7 @@ REFUSED: dict[str, Function] = {
     r"reciprocal .*divide by constants only": lambda x: 1 / x,
     r"div.Tensor .*divides by a value that depends on the input": lambda x: V / x,
     r"div.Tensor_mode .*rounds to whole numbers": lambda x: torch.div(x, 2, rounding_mode="floor"),
-    r"matmul .*the matrix on the right depends on the input": lambda x: x[:, None] @ x[:, :, None],
+    r"matmul .*the matrix on the right depends on the input": lambda x: torch.ones(3, 6).double() @ x[:, :, None],
     r"div.Tensor .*an operand depends on the batch size": lambda x: x / x.shape[0],
     r"mean.dim .*mixes the samples of a batch: .* shape \(6\)": lambda x: x - x.mean(0),
     r"sum \(sum.*, shape \(\)\): train with": lambda x: x + x.sum(),
@@ -416,7 +416,6 @@ REFUSED: dict[str, Function] = {
     r"maximum .*cuts at other bounds than one 0": lambda x: torch.maximum(x, V),
     r"adaptive_avg_pool2d .*has windows of several sizes": lambda x: F.adaptive_avg_pool2d(x.view(-1, 1, 2, 3), 2),
     r"pad .*pads with 1.0; only zero padding": lambda x: F.pad(x, (1, 1), value=1.0),
-    r"linear .*maps each row": lambda x: F.linear(x.view(-1, 2, 3), torch.ones(3, 3).double()),
     r".*batch_norm.* normalises by statistics of the batch": lambda x: F.batch_norm(x, None, None, training=True),
     r"conv_transpose2d.*train with": lambda x: F.conv_transpose2d(x.view(-1, 1, 2, 3), torch.ones(1, 1, 2, 2).double()),
     r"index.Tensor .*several axes at once": lambda x: x.view(-1, 2, 3)[:, [0, 1], [1, 2]],

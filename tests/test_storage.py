@@ -13,7 +13,24 @@ from hypothesis import strategies as st
 
 from milpcomp.errors import CheckpointError, NetworkError, OutputError
 from milpcomp.files import read_arrays, write_arrays
-from milpcomp.network import INPUT, Add, Concat, Dense, Layer, Network, Node, Permute, Rectifier, Reshape, Scale, Take
+from milpcomp.network import (
+    INPUT,
+    Add,
+    Concat,
+    Dense,
+    Gelu,
+    Layer,
+    LayerNorm,
+    Network,
+    Node,
+    Permute,
+    Product,
+    Rectifier,
+    Reshape,
+    Scale,
+    Softmax,
+    Take,
+)
 from milpcomp.network.storage import KINDS, load_network, network_from_document, save_network
 from tests.nets import chain, diamond, mlp, residual_cnn
 
@@ -26,6 +43,11 @@ def every_kind() -> Network:
         Node("permute/ä b", Permute((1, 2, 0)), ("relu1",)),
         Node("concat", Concat(2), ("permute/ä b", "permute/ä b")),
         Node("take", Take([None, [-1, 0], None]), ("concat",)),
+        Node("gelu", Gelu([1.5]), ("take",)),
+        Node("norm", LayerNorm(2, 1e-6), ("gelu",)),
+        Node("softmax", Softmax(2), ("norm",)),
+        Node("transposed", Permute((0, 2, 1)), ("norm",)),
+        Node("product", Product(), ("softmax", "transposed")),
     ]
     return Network(base.input_shape, nodes, "dense")
 
@@ -149,7 +171,7 @@ def test_malformed_documents_are_network_errors() -> None:
         return structure | {"nodes": [structure["nodes"][0], structure["nodes"][1] | change]}
 
     for document, given_arrays, message in [
-        (with_node(kind="Softmax"), arrays, "'Softmax' is no kind of layer"),
+        (with_node(kind="Sigmoid"), arrays, "'Sigmoid' is no kind of layer"),
         (with_node(options={}), arrays, "malformed"),
         (structure, {}, "malformed"),
         (with_node(inputs=["c"]), arrays, "which no earlier node defines"),

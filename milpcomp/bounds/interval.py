@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from milpcomp.bounds.rational import round_down, round_up, row_minimum
 from milpcomp.bounds.rounding import UNDERFLOW, above, below, gamma, require_gradual_underflow
-from milpcomp.network import INPUT, Affine, Concat, Layer, Network, Rectifier
+from milpcomp.network import INPUT, Add, Affine, Concat, Layer, Network, Rectifier
 from milpcomp.network.index_maps import IndexMap
 from milpcomp.network.layers import FloatArray
+from milpcomp.network.opaque import refuse_opaque
 
 EXACT_PRODUCTS = 50_000
 """How many products one layer may spend on exact arithmetic (a few hundredths of a second)."""
@@ -66,8 +67,9 @@ def propagate(network: Network, lower: FloatArray, upper: FloatArray) -> dict[st
     Raises
     ------
     MilpcompError
-        If the floating-point mode does not allow any proof.
+        If the floating-point mode does not allow any proof, or the network holds opaque layers.
     """
+    refuse_opaque(network, "interval arithmetic")
     require_gradual_underflow()
     point = lower is upper or np.array_equal(lower, upper)
     values = {INPUT: Interval(lower, lower if point else upper)}
@@ -91,6 +93,8 @@ def step(layer: Layer, inputs: Sequence[Interval]) -> Interval:
             return Interval(
                 np.concatenate([x.lower for x in inputs], axis), np.concatenate([x.upper for x in inputs], axis)
             )
+        if not isinstance(layer, Add):
+            raise TypeError(f"{type(layer).__name__} has no interval arithmetic")
         lower, error = _sum([x.lower for x in inputs])
         upper, upper_error = _sum([x.upper for x in inputs])
         return Interval(below(lower, error), above(upper, upper_error))

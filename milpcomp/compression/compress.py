@@ -31,6 +31,7 @@ from milpcomp.cost import cost
 from milpcomp.errors import EditError, NetworkError, SettingsError
 from milpcomp.network.graph import Network, Node
 from milpcomp.network.layers import FloatArray, Rectifier, size
+from milpcomp.network.opaque import refuse_opaque
 from milpcomp.stability.report import Report
 
 ROUNDING = 1e-9
@@ -76,6 +77,8 @@ def compress(
         If its verdicts are incomplete or forged.
     SettingsError
         If the tolerance is neither ``"rounding"`` nor a number >= 0, or the data do not fit the network.
+    UnsupportedOperatorError
+        If the network holds opaque layers.
 
     Notes
     -----
@@ -83,6 +86,7 @@ def compress(
     bound is derived with `milpcomp.bounds.interval`; `milpcomp.check_compression` derives it with other code.
     """
     check_tolerance(tolerance)
+    refuse_opaque(network, "compress")
     proved = evidence(network, report, trust_solver)
     inputs = samples(network, report.domain, data)
     plan = _Plan(network, report, proved, tolerance, inputs)

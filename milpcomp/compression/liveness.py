@@ -11,7 +11,8 @@ what is kept has its full value.
 
 A value reaches an entry of ``A x`` if its coefficient is not zero, so ``|A| mask > 0`` propagates a mask of 0 and 1
 forward and ``|A|^T mask > 0`` backward, for every affine layer alike. Only zeros of the stored numbers count; sums that
-happen to cancel do not. What is not needed can be cut off without changing the function anywhere.
+happen to cancel do not. An opaque layer tells its own masks, which mark too much rather than too little. What is not
+needed can be cut off without changing the function anywhere.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from milpcomp.compression.selection import together
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Take
 from milpcomp.network.layers import Affine, Concat, Rectifier, Shape
+from milpcomp.network.opaque import Opaque
 
 Mask = NDArray[np.bool_]
 
@@ -92,6 +94,8 @@ def _forward(node: Node, masks: list[Mask], shape: Shape) -> Mask:
         return layer.absolute().linear(masks[0][None].astype(np.float64))[0] > 0
     if isinstance(layer, Rectifier):
         return masks[0] & ~_cut(layer, shape)
+    if isinstance(layer, Opaque):
+        return layer.reached(*masks)
     if isinstance(layer, Concat):
         return np.concatenate(masks, axis=layer.axis)
     return np.logical_or.reduce(masks)
@@ -104,6 +108,8 @@ def _backward(node: Node, mask: Mask, shapes: list[Shape]) -> list[Mask]:
         return [layer.absolute().transposed(mask[None].astype(np.float64), shapes[0])[0] > 0]
     if isinstance(layer, Rectifier):
         return [mask & ~_cut(layer, shapes[0])]
+    if isinstance(layer, Opaque):
+        return layer.needed(mask, shapes)
     if isinstance(layer, Concat):
         return np.split(mask, np.cumsum([shape[layer.axis] for shape in shapes])[:-1], axis=layer.axis)
     return [mask] * len(shapes)

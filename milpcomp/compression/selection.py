@@ -14,6 +14,7 @@ from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import INPUT, Node
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import FloatArray, IntArray, Layer, Rectifier, Shape, size
+from milpcomp.network.opaque import Gelu, Opaque
 
 ABSORBING = (Dense, Conv2d, Take)
 """Layers that absorb a selection of the channels of their input."""
@@ -50,7 +51,8 @@ def together(layer: Layer, shape: Shape, source_shape: Shape, needed: IntArray) 
         return blocks(groups, filters) if len(groups) > 1 else needed  # one group alone is an ungrouped convolution
     if isinstance(layer, Reshape):
         return reshaped(source_shape, shape, needed)[1]
-    if isinstance(layer, Permute) and layer.axes[0] != 0:
+    mixed = layer.axes[0] != 0 if isinstance(layer, Permute) else False
+    if mixed or (isinstance(layer, Opaque) and layer.mixes_channels(shape)):
         return np.arange(shape[0])
     return needed
 
@@ -94,6 +96,8 @@ def restricted(layer: Layer, shape: Shape, kept: IntArray, source_shape: Shape, 
     if isinstance(layer, Rectifier):
         slopes = (layer.positive_slope, layer.negative_slope)
         return Rectifier(*(_uniform(_along_channels(slope, shape, kept)) for slope in slopes))
+    if isinstance(layer, Gelu):
+        return Gelu(_uniform(_along_channels(layer.slope, shape, kept)))
     if isinstance(layer, Take):
         first = np.arange(source_shape[0]) if layer.indices[0] is None else layer.indices[0]
         return Take([places(reads, first[kept]), *layer.indices[1:]])

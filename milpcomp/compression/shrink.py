@@ -36,6 +36,7 @@ from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Affine, Concat, FloatArray, IntArray, Layer, Shape
+from milpcomp.network.opaque import Opaque
 
 Origin = tuple[str, tuple[int, ...] | None]
 """A node of the original network and the channels whose values are carried, in order; None for all of them."""
@@ -137,6 +138,8 @@ class _Builder:
             return [(source, reshaped(shape, self.network.shape(node.name), kept)[0])]
         if isinstance(layer, Permute) and layer.axes[0] != 0:
             return [(source, np.arange(shape[0]))]
+        if isinstance(layer, Opaque) and layer.mixes_channels(self.network.shape(node.name)):
+            return [(name, np.arange(self.network.shape(name)[0])) for name in node.inputs]
         if isinstance(layer, Concat) and layer.axis == 0:
             starts = np.cumsum([0, *(self.network.shape(name)[0] for name in node.inputs)])
             parts = [kept[(kept >= a) & (kept < b)] - a for a, b in pairwise(starts)]

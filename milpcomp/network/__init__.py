@@ -5,6 +5,7 @@ from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Affine, Concat, Layer, Rectifier
+from milpcomp.network.opaque import Gelu, LayerNorm, Opaque, Product, Softmax
 
 __all__ = [
     "INPUT",
@@ -14,12 +15,17 @@ __all__ = [
     "Concat",
     "Conv2d",
     "Dense",
+    "Gelu",
     "Layer",
+    "LayerNorm",
     "Network",
     "Node",
+    "Opaque",
     "Permute",
+    "Product",
     "Rectifier",
     "Reshape",
     "Scale",
+    "Softmax",
     "Take",
 ]

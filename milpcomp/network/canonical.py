@@ -21,6 +21,7 @@ import scipy.sparse as sp
 
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.layers import Add, Affine, Concat, FloatArray, IntArray, Rectifier, size
+from milpcomp.network.opaque import refuse_opaque
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -77,7 +78,13 @@ def canonical(network: Network, upto: str | None = None, absolute: bool = False)
     absolute : bool
         Compose absolute values instead: every matrix and offset then bounds the sum of the absolute values of all the
         products that the plain form's entry was composed from.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        If the network holds opaque layers.
     """
+    refuse_opaque(network, "the canonical form")
     wanted = {node.name for node in network.nodes} if upto is None else ancestors(network, upto)
     flows: dict[str, AffineForm] = {INPUT: _source(INPUT, network.width(INPUT))}
     forms: dict[str, AffineForm] = {}

@@ -20,18 +20,19 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 
 from milpcomp.errors import NetworkError, UnsupportedOperatorError
-from milpcomp.network import torch_arithmetic, torch_moves, torch_rectifiers
+from milpcomp.network import torch_arithmetic, torch_moves, torch_opaque, torch_rectifiers
+from milpcomp.network.cancel import cancel
 from milpcomp.network.graph import INPUT, Network
 from milpcomp.network.join import join
 from milpcomp.network.torch_build import BATCH, Builder, Operator, Refused, Unknown, Value
 from milpcomp.network.torch_constants import FILLERS, evaluate, exact, fill, holds
 from milpcomp.network.torch_export import export
 
-OPERATORS = torch_arithmetic.OPERATORS | torch_rectifiers.OPERATORS | torch_moves.OPERATORS
+OPERATORS = torch_arithmetic.OPERATORS | torch_rectifiers.OPERATORS | torch_moves.OPERATORS | torch_opaque.OPERATORS
 """What each supported operator means."""
 
-RECTIFIERS = frozenset(function.__name__ for function in torch_rectifiers.OPERATORS.values())
-"""Names of the functions that read a rectifier."""
+ACTIVATIONS = frozenset(function.__name__ for function in (*torch_rectifiers.OPERATORS.values(), torch_opaque.gelu))
+"""Names of the functions that read an activation."""
 
 IGNORED = re.compile(r"_assert|sym_constrain")
 """Operators that check something while the model runs and compute nothing."""
@@ -122,7 +123,7 @@ class _Reader:
         output = self._resolved(self.nodes[-1].args[0][0])
         if not isinstance(output, Value):
             raise NetworkError("the module's output does not depend on its input; there is nothing to analyse")
-        return Network(self.build.input_shape, *join(*self.build.needed(output)))
+        return Network(self.build.input_shape, *join(*cancel(self.build.input_shape, *self.build.needed(output))))
 
     def _result(self, node: fx.Node) -> Any:
         """Return what `node` computes; if that cannot be read, note the problem and go on with its shape alone."""
@@ -194,7 +195,7 @@ class _Reader:
             return function
         if not path:
             return function
-        alone = type(innermost).__module__.startswith("torch.nn") or function in RECTIFIERS
+        alone = type(innermost).__module__.startswith("torch.nn") or function in ACTIVATIONS
         return path if alone and not list(innermost.children()) else f"{path}.{function}"
 
     def _resolved(self, argument: Any) -> Any:
@@ -217,8 +218,9 @@ class _Reader:
 def _lookup(name: str, node: fx.Node) -> Operator:
     """Return the reader of the operator `name` at `node`, or refuse it."""
     function = _reader(name)
-    if function is None:
-        cures = CURES | FINAL_CURES if _is_final(node) else CURES
+    final = _is_final(node)
+    if function is None or (function is torch_opaque.softmax and final):
+        cures = CURES | FINAL_CURES if final else CURES
         raise Refused(next((cure for key, cure in cures.items() if key in name), CURE))
     return function
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from milpcomp.errors import NetworkError
 from milpcomp.network.layers import Affine, Concat, FloatArray, Layer, Rectifier, Shape, size
+from milpcomp.network.opaque import Opaque
 
 if TYPE_CHECKING:
     import torch
@@ -213,6 +214,8 @@ def evaluate(layer: Layer, inputs: Sequence[FloatArray]) -> FloatArray:
     """Return the value of `layer` for batches `inputs`, each of shape (N, *shape), in float64."""
     if isinstance(layer, Affine | Rectifier):
         return layer.apply(inputs[0])
+    if isinstance(layer, Opaque):
+        return layer.apply(*inputs)
     if isinstance(layer, Concat):
         return np.concatenate(inputs, axis=layer.axis + 1)
     total = inputs[0]
@@ -222,8 +225,10 @@ def evaluate(layer: Layer, inputs: Sequence[FloatArray]) -> FloatArray:
 
 
 def _output_shape(node: Node, shapes: list[Shape]) -> Shape:
-    if isinstance(node.layer, Affine | Rectifier) and len(shapes) != 1:
-        raise NetworkError(f"node {node.name!r} takes one input, got {len(shapes)}")
+    arity = node.layer.arity if isinstance(node.layer, Opaque) else 1
+    if isinstance(node.layer, Affine | Opaque | Rectifier) and len(shapes) != arity:
+        expected = "one input" if arity == 1 else f"{arity} inputs"
+        raise NetworkError(f"node {node.name!r} takes {expected}, got {len(shapes)}")
     try:
         return node.layer.output_shape(*shapes)  # type: ignore[attr-defined]
     except NetworkError as error:

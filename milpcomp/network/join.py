@@ -3,10 +3,12 @@
     y = 1 * x + 0                      is x: the node vanishes (normalisation by zero mean, `x - 0`)
     y = (A x + 0) + c                  written as Dense, Conv2d or Scale, then Scale(1, c), gets the offset c
     y = b * max(0, x)                  written as Rectifier(1, 0), then Scale(b, 0), is one Rectifier(b, 0)
+    y = b * gelu(x)                    written as Gelu(1), then Scale(b, 0), is one Gelu(b)
 
-The last is the rotated ReLU of Nayak and Kalyani (arXiv 2206.00488, eq. 3) as frameworks write it. All three hold in
-real arithmetic for every finite b and c, so readers apply them always. Nothing else is joined: two scalings in a row, a
-second offset, or a scaling behind a leaky rectifier, would round when multiplied out, and layers are kept as read.
+The last two are the rotated ReLU and GELU of Nayak and Kalyani (arXiv 2206.00488, eq. 3) as frameworks write them. All
+hold in real arithmetic for every finite b and c, so readers apply them always. Nothing else is joined: two scalings in
+a row, a second offset, or a scaling behind a leaky rectifier, would round when multiplied out, and layers are kept as
+read.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import Node
 from milpcomp.network.layers import FloatArray, Layer, Rectifier
+from milpcomp.network.opaque import Gelu
 
 
 def join(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:
@@ -83,6 +86,8 @@ def _joined(first: Layer, second: Layer) -> Layer | None:
     factor = _factor(second)
     if isinstance(first, Rectifier) and factor is not None and _is_relu(first):
         return Rectifier(factor, 0.0)
+    if isinstance(first, Gelu) and factor is not None and (first.slope == 1).all():
+        return Gelu(factor)
     if not isinstance(first, Dense | Conv2d | Scale) or not isinstance(second, Scale):
         return None
     if (first.offset() != 0).any() or (second.scale != 1).any():

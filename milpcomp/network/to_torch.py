@@ -25,6 +25,7 @@ from torch import fx, nn
 from milpcomp.errors import NetworkError
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.layers import Add, Concat
+from milpcomp.network.opaque import Product
 from milpcomp.network.torch_steps import Step, steps
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -133,6 +134,8 @@ class _Writer:
             value = reduce(lambda total, term: self.graph.call_function(operator.add, (total, term)), inputs)
         elif isinstance(node.layer, Concat):
             value = self.graph.call_function(torch.cat, (inputs, node.layer.axis + 1))
+        elif isinstance(node.layer, Product):
+            value = self.graph.call_function(torch.matmul, tuple(inputs))
         else:
             value = inputs[0]
             for part in _parts(self.network, node):
@@ -161,7 +164,7 @@ class _Writer:
 
 
 def _parts(network: Network, node: Node) -> list[Step]:
-    if isinstance(node.layer, Add | Concat):
+    if isinstance(node.layer, Add | Concat | Product):
         raise TypeError("a layer of several inputs is no list of steps")
     return steps(node.layer, network.shape(node.inputs[0]))
 

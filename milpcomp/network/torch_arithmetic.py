@@ -14,7 +14,8 @@ import numpy as np
 from milpcomp.errors import NetworkError
 from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d, Pair
-from milpcomp.network.layers import Add, size
+from milpcomp.network.index_maps import Permute
+from milpcomp.network.layers import Add, FloatArray, size
 from milpcomp.network.torch_build import TRAINING, Builder, Operator, Refused, Value, array, operand, variable
 
 
@@ -66,16 +67,28 @@ def neg(build: Builder, x: Any) -> Value:
 
 
 def linear(build: Builder, x: Any, weight: Any, bias: Any = None) -> Value:
-    """Read ``x @ weight.T + bias``; axes in front of the last one must have length 1."""
+    """Read ``x @ weight.T + bias``; each of several rows is mapped as a pixel is by a 1 x 1 convolution."""
     value, matrix = variable(x), array(weight, "the weight")
-    if size(value.shape[:-1]) != 1:
-        raise Refused(f"maps each row of a sample of shape {value.shape} by itself; flatten samples first")
     if matrix.ndim != 2:
         raise Refused(f"multiplies with an array of shape {matrix.shape}; use a matrix")
+    if size(value.shape[:-1]) != 1:
+        return _linear_rows(build, value, matrix, None if bias is None else array(bias, "the bias"))
     flat = build.reshaped(value, value.shape[-1:], "flat")
     part = "" if len(build.shape) == 1 else "product"
     product = build.add(Dense(matrix, None if bias is None else array(bias, "the bias")), flat, part=part)
     return build.reshaped(product, build.shape)
+
+
+def _linear_rows(build: Builder, x: Value, matrix: FloatArray, bias: FloatArray | None) -> Value:
+    """Read ``x @ matrix.T + bias`` on rows, whose axes become the height and width of images and move back."""
+    *rows, _ = x.shape
+    flat = x if len(rows) <= 2 else build.reshaped(x, (size(tuple(rows)), x.shape[-1]), "rows")
+    rank = len(flat.shape)
+    turned = build.add(Permute((rank - 1, *range(rank - 1))), flat, part="channels")
+    images = build.reshaped(turned, (*turned.shape, 1) if rank == 2 else turned.shape, "image")
+    product = build.add(Conv2d(matrix[:, :, None, None], bias), images, part="product")
+    narrow = build.reshaped(product, product.shape[:rank], "vectors")
+    return build.reshaped(build.add(Permute((*range(1, rank), 0)), narrow, part="rows"), build.shape)
 
 
 def matmul(build: Builder, x: Any, y: Any) -> Value:

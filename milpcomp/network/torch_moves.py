@@ -67,6 +67,14 @@ def select(build: Builder, x: Any, dim: int, index: int) -> Value:
     return build.reshaped(_take(build, x, axis, np.array([index % x.shape[axis]]), "taken"), build.shape)
 
 
+def unbind(build: Builder, x: Any, dim: int = 0) -> tuple[Value, ...]:
+    """Read the division into all ``x[index]`` along one axis, which vanishes."""
+    axis = axis_of(dim, variable(x))
+    rest = (*x.shape[:axis], *x.shape[axis + 1 :])
+    parts = range(x.shape[axis])
+    return tuple(build.reshaped(_take(build, x, axis, np.array([i]), "taken"), rest) for i in parts)
+
+
 def index_select(build: Builder, x: Any, dim: int, index: Any) -> Value:
     """Read a choice of indices along one axis."""
     return _take(build, variable(x), axis_of(dim, x), array(index, "the index").astype(np.int64))
@@ -222,6 +230,7 @@ OPERATORS: dict[str, Operator] = {
     "split_with_sizes": split,
     "sum.dim_IntList": total,
     "transpose": transpose,
+    "unbind": unbind,
     **dict.fromkeys(("_to_copy", "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "to"), same),
     **dict.fromkeys(("_unsafe_view", "flatten", "reshape", "squeeze", "unflatten", "unsqueeze", "view"), reshape),
 }

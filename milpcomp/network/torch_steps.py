@@ -7,7 +7,8 @@ Either way the result needs no class of this package.
     Conv2d      [ZeroPad2d], Conv2d             Permute   permute
     AveragePool [ZeroPad2d], AvgPool2d, [mul]   Take      [pad], index_select
     Rectifier   ReLU, LeakyReLU, PReLU, or positive_slope * relu(x) + negative_slope * clamp(x, max=0)
-    Scale       mul, add
+    Scale       mul, add                        Gelu      GELU, [mul]
+    LayerNorm   LayerNorm                       Softmax   Softmax
 
 torch refuses images without channels, so they get one channel of zeros where they enter such a step, and lose it again.
 """
@@ -30,6 +31,7 @@ from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import AveragePool, Conv2d, Padding
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import FloatArray, Layer, Rectifier, Shape
+from milpcomp.network.opaque import Gelu, LayerNorm, Softmax
 
 Constant = Callable[[NDArray[np.float64] | NDArray[np.int64], str], fx.Node]
 """Registers an array as a buffer, whose name ends in the given word, and returns the graph node that reads it."""
@@ -131,6 +133,21 @@ def _scale(layer: Scale, shape: Shape) -> list[Step]:
 
     shifted = [] if (layer.shift == 0).all() else [add]
     return [_multiply(layer.scale, "scale"), *shifted]
+
+
+@steps.register
+def _gelu(layer: Gelu, shape: Shape) -> list[Step]:
+    return [nn.GELU(), *([] if (layer.slope == 1).all() else [_multiply(layer.slope, "slope")])]
+
+
+@steps.register
+def _layer_norm(layer: LayerNorm, shape: Shape) -> list[Step]:
+    return [nn.LayerNorm(shape[-layer.axes :], layer.eps, elementwise_affine=False)]
+
+
+@steps.register
+def _softmax(layer: Softmax, shape: Shape) -> list[Step]:
+    return [nn.Softmax(layer.axis + 1)]
 
 
 @steps.register

@@ -35,6 +35,7 @@ from milpcomp.errors import DomainError, NetworkError, SettingsError
 from milpcomp.milp.backends import backend as find_backend
 from milpcomp.milp.problem import Backend
 from milpcomp.network import Network
+from milpcomp.network.opaque import refuse_opaque
 from milpcomp.progress import Snapshot, observing
 from milpcomp.stability import branching, one_solve, per_layer, per_neuron
 from milpcomp.stability.ascent import Search
@@ -152,7 +153,7 @@ def certify(
     Raises
     ------
     SettingsError, DomainError, NetworkError, SolverError
-        On unusable arguments, before any work is done.
+        On unusable arguments, before any work is done; `UnsupportedOperatorError` if the network holds opaque layers.
 
     Examples
     --------
@@ -190,6 +191,7 @@ def certify(
 def _check_types(network: object, domain: object, *limits: object) -> None:
     if not isinstance(network, Network):
         raise NetworkError(f"certify needs a Network, got {type(network).__name__}; read it with milpcomp.load first")
+    refuse_opaque(network, "certify")
     if not isinstance(domain, Box):
         advice = "take one of the boxes" if isinstance(domain, tuple) else "write milpcomp.Box(lower, upper)"
         raise DomainError(f"certify needs one Box as its domain, got {type(domain).__name__}; {advice}")
