@@ -83,34 +83,40 @@ class Figure:
 # -------------------------------------------------------------------------------------------------- what is printed
 
 
+ROWS = {"parameters, ReLU": "parameters", "FLOPs, ReLU": "FLOPs", "slopes in all": "slopes"}
+"""The rows that print costs of full networks, one network a column, and what they print."""
+
+CELLS = (
+    ("3", "ReLU", "ResNet-164-pre", "parameters", "parameters"),
+    ("3", "ReLU", "ResNet-164-pre", "FLOPs", "FLOPs"),
+    ("5", "ViT-S/16 MLPs, GELU", "ViT-S/16 MLPs", "parameters", "parameters"),
+    ("5", "ViT-S/16 MLPs, GELU", "ViT-S/16 MLPs", "FLOPs", "FLOPs"),
+    ("5", "WRN-50-2, ReLU", "WRN-50-2", "parameters", "FLOPs"),
+    ("5", "WRN-50-2, ReLU", "WRN-50-2", "FLOPs", "parameters"),
+)
+"""Single cells of 2024 that do: table, column, network, quantity, and the row under which it is printed."""
+
+
 def figures() -> list[Figure]:
     """Return every printed cost of a full network."""
     found = []
-    for file in ("rrelu2022", "rrelu2024"):
-        tables = json.loads((PUBLISHED / f"{file}.json").read_text(), parse_float=str, parse_int=str)["tables"]
+    for year in ("2022", "2024"):
+        tables = _printed(year)
         for name, table in tables.items():
-            for row, quantity in (
-                ("parameters, ReLU", "parameters"), ("FLOPs, ReLU", "FLOPs"), ("slopes in all", "slopes")
-            ):  # fmt: skip
+            for row, quantity in ROWS.items():
                 for column, printed in zip(table["columns"], table["rows"].get(row, ()), strict=False):
-                    network = column.split(" ")[-1]
-                    found.append(Figure(f"{file[5:]} {name}", column, network, quantity, printed))
-        if file == "rrelu2024":
-            found += _odd_tables(tables)
+                    found.append(Figure(f"{year} {name}", column, column.split(" ")[-1], quantity, printed))
+    for name, column, network, quantity, row in CELLS:
+        printed = tables[name]["rows"][row][tables[name]["columns"].index(column)]
+        remark = "" if row == quantity else f"printed under {row}; "
+        found.append(Figure(f"2024 {name}", column, network, quantity, printed, remark))
     return found
 
 
-def _odd_tables(tables: Mapping[str, Any]) -> list[Figure]:
-    """Return the figures of Tables 3 and 5 (2024), whose columns are not one network each."""
-    found = []
-    for table, place, network in (("3", 0, "ResNet-164-pre"), ("5", 0, "ViT-S/16 MLPs"), ("5", 2, "WRN-50-2")):
-        rows, columns = tables[table]["rows"], tables[table]["columns"]
-        swapped = network == "WRN-50-2"
-        for quantity, row in (("parameters", "FLOPs" if swapped else "parameters"),
-                              ("FLOPs", "parameters" if swapped else "FLOPs")):  # fmt: skip
-            remark = f"printed under {row}; " if swapped else ""
-            found.append(Figure(f"2024 {table}", columns[place], network, quantity, rows[row][place], remark))
-    return found
+def _printed(year: str) -> dict[str, Any]:
+    """Return the tables of one paper, numbers as the text that is printed."""
+    content = json.loads((PUBLISHED / f"rrelu{year}.json").read_text(), parse_float=str, parse_int=str)
+    return dict(content["tables"])
 
 
 # ------------------------------------------------------------------------------------------------- what is counted
