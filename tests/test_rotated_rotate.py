@@ -16,6 +16,8 @@ from milpcomp.errors import NetworkError, SettingsError
 from milpcomp.network import Rectifier
 from milpcomp.rotated import RotatedGELU, RotatedReLU, rotate, slopes
 from models.resnet import resnet20
+from models.vit import Mlp, vit_micro
+from models.wide_resnet import wrn16_4
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -231,7 +233,7 @@ def aliased(x: Tensor) -> Tensor:
 
 def test_what_is_overwritten_under_another_name_is_refused() -> None:
     """A view of an overwritten tensor would silently lose its ReLU: refused, with the reason."""
-    with pytest.raises(NetworkError, match=r"does not reproduce it .* overwrites a tensor"):
+    with pytest.raises(NetworkError, match=r"does not reproduce Function on the example: .* overwrites a tensor"):
         rotate(Function(aliased), X, skip=None)
 
 
@@ -246,6 +248,26 @@ def test_the_function_of_linear_functions_has_channels_last() -> None:
         assert torch.equal(rotated(x), mlp.eval()(x))
         gelu.slope.data.copy_(torch.linspace(-1, 1, 7))
         torch.testing.assert_close(rotated(x), mlp[4](gelu.slope * F.gelu(mlp[1](mlp[0](x)))))
+
+
+def test_vision_transformer() -> None:
+    """The GELUs of a ViT have a slope for each hidden unit; attention, which is unpacked by sizes, is not touched."""
+    model = vit_micro().eval()
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    rotated = rotate(model, images, skip=None)
+    hidden = [block.fc1.out_features for block in model.modules() if isinstance(block, Mlp)]
+    assert {name: len(slope) for name, slope in slopes(rotated).items()} == {
+        f"blocks.{i}.mlp.act": width for i, width in enumerate(hidden)
+    }
+    assert torch.equal(rotated(images), model(images))
+
+
+def test_pre_activation_networks() -> None:
+    """Without a stem activation it is the final one that the paper leaves alone: 1552 slopes in a WRN-16-4."""
+    model = wrn16_4()
+    *_, last = slopes(rotate(model, IMAGES, skip=None))
+    rotated = rotate(model, IMAGES, skip=[last])
+    assert sum(slope.numel() for slope in slopes(rotated).values()) == 1552
 
 
 def test_one_dimensional_convolutions_have_channels_first() -> None:
@@ -424,6 +446,11 @@ def deciding(x: Tensor) -> Tensor:
     return F.relu(x) if x.sum() > 0 else x
 
 
+def one_by_one(x: Tensor) -> Tensor:
+    """Return what treats samples one by one, as many as there are."""
+    return torch.stack([F.relu(sample) for sample in x.unbind(0)])
+
+
 def counting(x: Tensor) -> Tensor:
     """Return something that depends on the number of samples."""
     return F.relu(x) if x.shape[0] > 1 else x
@@ -442,6 +469,11 @@ REFUSED = {
         r"cannot be traced by torch.fx .*: TraceError.*decide nothing by the numbers",
     ),
     "decides by the number of samples": (Function(counting), "or by how many samples there are"),
+    "samples one by one": (Function(one_by_one), r"1 acts on a tensor of shape \(5,\), which has no axis of channels"),
+    "samples by threes": (
+        Function(lambda x: torch.cat([F.relu(part) for part in x.split(3)])),
+        "for another number of",
+    ),
     "no activation": (nn.Linear(4, 2), "calls no ReLU and no GELU"),
     "other activations": (Function(torch.tanh), "calls no ReLU and no GELU"),
     "functional dropout": (Switching(), "makes other calls in training than in evaluation"),
@@ -458,6 +490,13 @@ def test_what_cannot_be_rotated_is_refused(model: nn.Module, message: str) -> No
     """One message says what was found and what to do, whatever stands in the way."""
     with pytest.raises(NetworkError, match=message):
         rotate(model, X, skip=None)
+
+
+@pytest.mark.parametrize("example", [(3, 4), torch.zeros(0, 4), torch.tensor(1.0)])
+def test_examples_are_batches(example: Any) -> None:
+    """A shape, an empty batch and a single number are no example."""
+    with pytest.raises(SettingsError, match="must be a tensor with a batch"):
+        rotate(Function(F.relu), example, skip=None)
 
 
 def test_skipping_everything_is_refused() -> None:

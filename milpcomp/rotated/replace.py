@@ -7,7 +7,7 @@ is returned. Layers keep their names, so weights of the original load into the c
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -35,7 +35,8 @@ def rotate(
         A batch that `model` takes; it tells the number of channels.
     skip : "first", iterable of str, or None
         Which calls keep their activation: the first one, as in the paper, which leaves the stem of a convolutional
-        network alone; those of these names, which are the names that `slopes` gives; or none.
+        network alone; those of these names, which are the names that `slopes` gives; or none. In pre-activation
+        networks the paper leaves the one before the classifier alone instead: give its name.
 
     Returns
     -------
@@ -50,13 +51,15 @@ def rotate(
         If the model cannot be traced, has no activation to rotate, does not run on `example_input`, or is not
         reproduced.
     SettingsError
-        If `skip` names no activation of the model.
+        If `skip` names no activation of the model, or `example_input` is no batch.
 
     Examples
     --------
     >>> rotated = rotate(model, torch.zeros(1, 3, 224, 224))
     >>> optimizer = torch.optim.SGD(rotated.parameters(), lr=0.1)
     """
+    if not isinstance(example_input, Tensor) or example_input.ndim < 1 or not len(example_input):
+        raise SettingsError("example_input must be a tensor with a batch of inputs that the model takes")
     copied = copy.deepcopy(model)
     graph = traced(copied, example_input)
     found = sites(copied, graph)
@@ -154,14 +157,27 @@ def _keep_state(built: fx.GraphModule, copied: nn.Module, model: nn.Module) -> N
 
 
 def _check_same(model: nn.Module, built: nn.Module, example: Tensor) -> None:
-    """Raise `NetworkError` if the copy computes something else than the model; both are run in evaluation mode."""
+    """Raise `NetworkError` if the copy computes something else than the model, on the example or with one sample more.
+
+    Both are run in evaluation mode.
+    """
+    before, after = copy.deepcopy(model).eval(), copy.deepcopy(built).eval()
     with torch.no_grad():
-        expected = copy.deepcopy(model).eval()(example.clone())
-        found = copy.deepcopy(built).eval()(example.clone())
+        expected = before(example.clone())
+        _check_equal(lambda: after(example.clone()), expected, f"{type(model).__name__} on the example")
+        longer = torch.cat([example, example[:1]])
+        try:
+            expected = before(longer.clone())
+        except Exception:  # the model takes no other number of samples, so its copy need not
+            return
+        _check_equal(lambda: after(longer.clone()), expected, f"{type(model).__name__} for another number of samples")
+
+
+def _check_equal(found: Callable[[], Any], expected: Any, what: str) -> None:
     try:
-        torch.testing.assert_close(found, expected, equal_nan=True)
+        torch.testing.assert_close(found(), expected, equal_nan=True)
     except Exception as error:
         raise NetworkError(
-            f"the rotated copy of {type(model).__name__} does not reproduce it on the example: the model overwrites a "
-            "tensor that is read under another name, or draws random numbers in evaluation"
+            f"the rotated copy does not reproduce {what}: the model overwrites a tensor that is read under another "
+            "name, fixes the number of samples, or draws random numbers in evaluation"
         ) from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -122,3 +123,14 @@ class _Sized(fx.Proxy):
     def size(self, dim: int | None = None) -> Any:
         """Return the sizes, or one of them."""
         return self.shape if dim is None else self.shape[dim]
+
+    def __len__(self) -> int:
+        return len(self.tracer.values[self.node]) if self._is_sequence() else super().__len__()
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        if not self._is_sequence():
+            return super().__iter__()
+        return (self.tracer.create_proxy("call_function", operator.getitem, (self, i), {}) for i in range(len(self)))
+
+    def _is_sequence(self) -> bool:
+        return isinstance(self.tracer.values[self.node], list | tuple)
