@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milpcomp.bounds.branch_proof import BranchProof
-from milpcomp.checker import check
+from milpcomp.checker import Finding, check
 from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.branch_tree import read_tree
 from milpcomp.checker.claims import Unreadable
@@ -139,6 +139,20 @@ def test_a_proof_that_fails_is_a_problem_and_rejects_its_verdict() -> None:
     assert checked.problems == (
         "the upper bound of 3[0] by cases is not proved: what is recorded for leaf 1 bounds it by 0.875 only",
     )
+
+
+def test_proofs_that_were_not_kept_are_not_checkable() -> None:
+    """A verdict whose tree was too large to keep is listed as such, and refuted where a witness does."""
+    report = twins_report(())
+    kept = replace(report.verdicts[2], proof=Proof.UNCERTIFIED, lower=-1.25, upper=1.0)
+    checked = check(twins(), LINE, replace(report, verdicts=(*report.verdicts[:2], kept)))
+    assert (checked.entries[2].finding, checked.accepted) == (Finding.NOT_CHECKABLE, True)
+    assert "too large to keep" in checked.entries[2].reason
+    elsewhere = replace(kept, stage=Stage.SOLVER)
+    assert not check(twins(), LINE, replace(report, verdicts=(*report.verdicts[:2], elsewhere))).accepted
+    false = replace(report.verdicts[0], phase=Phase.STABLY_ACTIVE, stage=Stage.BRANCH, proof=Proof.UNCERTIFIED)
+    checked = check(twins(), LINE, replace(report, verdicts=(false, *report.verdicts[1:2], kept)))
+    assert checked.entries[0].finding is Finding.REJECTED
 
 
 @pytest.mark.parametrize(("bound", "holds"), [(-0.125 + 1e-12, True), (-0.125, True), (-0.125 - 1e-12, False)])

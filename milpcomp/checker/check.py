@@ -1,8 +1,9 @@
 """`check`: prove every verdict of a report again, by other means than those that produced it.
 
-    stably inactive, stably active   the checker's own bounds have the sign claimed
+    stably inactive, stably active   the checker's own bounds have the sign claimed, recorded proofs checked on the way
     unstable                         both witnesses lie in the domain and have the signs claimed
-    resting on a solver's word       not checkable, and listed as such
+    resting on a solver's word,
+    or on a proof not kept           not checkable, and listed as such
     undecided                        no claim
 
 Whatever the kind, a claim that a witness or the checker's bounds refute is rejected.
@@ -19,6 +20,7 @@ from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.claims import (
     ACTIVE,
     INACTIVE,
+    ON_TRUST,
     SOLVER,
     UNDECIDED,
     UNSTABLE,
@@ -115,8 +117,9 @@ def _judge(claim: Claim | str, lower: float, upper: float, seen: Evidence, usabl
         return Finding.NO_CLAIM, "undecided"
     if claim.phase == UNSTABLE:
         return _judge_unstable(claim, seen, usable)
-    if claim.proof == SOLVER:
-        return Finding.NOT_CHECKABLE, "rests on the word of a solver"
+    if claim.proof in ON_TRUST:
+        what = "the word of a solver" if claim.proof == SOLVER else "a proof by cases that was too large to keep"
+        return Finding.NOT_CHECKABLE, f"rests on {what}"
     if upper <= 0 if claim.phase == INACTIVE else lower >= 0:
         return Finding.ACCEPTED, f"proved bounds [{lower:.6g}, {upper:.6g}]"
     return Finding.REJECTED, f"not proved: the checker's own bounds are [{lower:.6g}, {upper:.6g}]"

@@ -19,9 +19,13 @@ from milpcomp.checker.matrices import FloatArray
 from milpcomp.errors import DomainError, ResultError
 
 INACTIVE, ACTIVE, UNSTABLE, UNDECIDED = "stably_inactive", "stably_active", "unstable", "undecided"
-CERTIFIED, WITNESSED, SOLVER, NONE = "certified", "witnessed", "solver", "none"
+CERTIFIED, WITNESSED, UNCERTIFIED, SOLVER, NONE = "certified", "witnessed", "uncertified", "solver", "none"
 
-PROOFS = {INACTIVE: (CERTIFIED, SOLVER), ACTIVE: (CERTIFIED, SOLVER), UNSTABLE: (WITNESSED,), UNDECIDED: (NONE,)}
+ON_TRUST = {SOLVER: "solver", UNCERTIFIED: "branch"}
+"""What nobody can check, and the stage that it comes from."""
+
+STABLE = (CERTIFIED, *ON_TRUST)
+PROOFS = {INACTIVE: STABLE, ACTIVE: STABLE, UNSTABLE: (WITNESSED,), UNDECIDED: (NONE,)}
 """Which proofs a verdict of each phase may rest on."""
 
 STAGES = ("closed-form", "refute", "bound", "branch", "solver", "none")
@@ -158,10 +162,10 @@ def _neuron(verdict: Any, widths: Mapping[str, int]) -> Neuron:
 
 def _claim(verdict: Any, neuron: Neuron) -> Claim:
     phase = _word(verdict, "phase", tuple(PROOFS))
-    stage, proof = _word(verdict, "stage", STAGES), _word(verdict, "proof", (CERTIFIED, WITNESSED, SOLVER, NONE))
+    stage, proof = _word(verdict, "stage", STAGES), _word(verdict, "proof", (*STABLE, WITNESSED, NONE))
     if proof not in PROOFS[phase]:
         raise Unreadable(f"a verdict {phase!r} cannot rest on the proof {proof!r}")
-    if (stage == "none") != (phase == UNDECIDED) or (proof == SOLVER and stage != "solver"):
+    if (stage == "none") != (phase == UNDECIDED) or ON_TRUST.get(proof, stage) != stage:
         raise Unreadable(f"a verdict {phase!r} with proof {proof!r} cannot come from the stage {stage!r}")
     lower, upper = _number(verdict, "lower"), _number(verdict, "upper")
     if not lower <= upper:

@@ -14,7 +14,8 @@ class Finding(str, Enum):
     """What became of a claim.
 
     ``ACCEPTED``: the checker proved it. ``REJECTED``: it did not, whether the claim is false or its evidence too weak.
-    ``NOT_CHECKABLE``: it rests on a solver's word. ``NO_CLAIM``: the neuron is undecided.
+    ``NOT_CHECKABLE``: it rests on a solver's word, or on a proof that was not kept. ``NO_CLAIM``: the neuron is
+    undecided.
     """
 
     ACCEPTED = "accepted"
