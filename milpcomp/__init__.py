@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from milpcomp.channels import Removal as Removal
+    from milpcomp.channels import remove_channels as remove_channels
     from milpcomp.checker import Checked as Checked
     from milpcomp.checker import CheckedCompression as CheckedCompression
     from milpcomp.checker import check as check
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "save_compression": "milpcomp.compression",
+    "Removal": "milpcomp.channels",
     "Report": "milpcomp.stability.report",
     "Compression": "milpcomp.compression",
     "CheckedCompression": "milpcomp.checker",
@@ -76,6 +79,7 @@ __all__ = [
     "Compression",
     "MilpcompError",
     "Network",
+    "Removal",
     "Report",
     "RotatedGELU",
     "RotatedReLU",

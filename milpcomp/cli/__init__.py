@@ -1,4 +1,4 @@
-"""The command line: five commands over the same functions that Python users call.
+"""The command line: commands over the same functions that Python users call.
 
 Standard output holds results only, standard error progress and errors. A mistake of the user is one line and exit
 code 2; see `milpcomp.cli.parser.EXIT_CODES`. Heavy libraries are imported by the command that needs them.

@@ -1,4 +1,4 @@
-"""The five commands: options in, the functions that Python users call, results out."""
+"""The commands: options in, the functions that Python users call, results out."""
 
 from __future__ import annotations
 
@@ -161,6 +161,43 @@ def _other_domain(compression: Compression, report: Report) -> tuple[str, ...]:
     )
 
 
+def channels(options: argparse.Namespace) -> int:
+    """Remove channels by their slopes, and write the smaller network, figures and measurements."""
+    from milpcomp.channels import remove_channels, speed
+    from milpcomp.channels.images import read_images
+    from milpcomp.channels.norms import norm_scales, slopes_beside_scales
+    from milpcomp.files import write_json
+    from milpcomp.network.load import CHECKPOINTS
+    from milpcomp.report.channels import RESULTS, channels_document, show_channels, write_removal
+    from milpcomp.report.folder import spare, staged
+
+    spare(options.network, options.out, RESULTS)
+    with staged(options.out):
+        pass  # better now than after all images that the folder cannot be written to
+    domain = inputs.stated_domain(options)
+    network = inputs.network(options)
+    images, labels = None, None
+    if options.data is not None:
+        images, labels = read_images(options.data, network.input_shape, options.mean, options.std)
+    removal = remove_channels(network, options.threshold, images, labels, domain, options.tolerance)
+    removal = replace(removal, speed=speed(network, removal.network))
+    checked = removal.check() if removal.checkable and not options.no_check else None
+    scales: dict[str, Any] = {}
+    if Path(options.network).suffix.lower() in CHECKPOINTS:
+        from milpcomp.network.checkpoint_file import read_tensors
+
+        scales = norm_scales(read_tensors(options.network))
+    document = channels_document(removal, checked)
+    with staged(options.out, stale=RESULTS) as folder:
+        write_removal(removal, folder, scales, slopes_beside_scales(network, scales))
+        write_json(folder / "summary.json", document)
+    if options.json:
+        _print_json(document)
+    else:
+        show_channels(options.network, removal, checked, str(options.out))
+    return DONE if checked is None or checked.accepted else REJECTED
+
+
 def export(options: argparse.Namespace) -> int:
     """Write a network, or its MILP model, in the format that the file's ending names."""
     target = Path(options.output)
@@ -187,6 +224,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "certify": certify,
     "compress": compress,
     "check": check,
+    "channels": channels,
     "export": export,
 }
 

@@ -66,7 +66,7 @@ def parser() -> Parser:
     )
     main.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_analyze, _certify, _compress, _check, _export):
+    for add in (_analyze, _certify, _compress, _check, _channels, _export):
         add(commands)
     return main
 
@@ -133,6 +133,36 @@ def _check(commands: Any) -> None:
     command.add_argument("compression", metavar="COMPRESSION", nargs="?", help="folder that analyze or compress wrote")
     _domain_options(command)
     _output_options(command)
+
+
+def _channels(commands: Any) -> None:
+    command = _command(
+        commands,
+        "channels",
+        "remove channels whose slope is zero, exactly, or small, which is measured",
+        "With --threshold 0 (the default) the result computes the same function. A greater one sets small slopes to 0\n"
+        "first, which changes the function; by how much is measured on --data. The folder gets the smaller network\n"
+        "(.npz, .onnx, .pt2), the edits, channels.json, and figures of slopes and batch-norm scales.",
+        "channels resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32",
+        "channels resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32 --threshold auto "
+        "--data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+    )
+    _network_options(command)
+    group = command.add_argument_group("channels")
+    group.add_argument(
+        "--threshold", type=_threshold, default=0.0, metavar="auto|VALUE",
+        help="slopes of at most this size go (default 0); auto: the largest without loss on half of the images",
+    )  # fmt: skip
+    group.add_argument("--data", metavar="FILE", help=".npz with images and labels, or .npy with images, to measure on")
+    group.add_argument("--mean", type=_numbers, metavar="N,N,...", help="taken from the images, per channel")
+    group.add_argument("--std", type=_numbers, metavar="N,N,...", help="the images are divided by, per channel")
+    group.add_argument(
+        "--tolerance", type=_tolerance, default="rounding", metavar="EPS",
+        help="proved output deviation that folding constants may cause: rounding (default), 0, or a number",
+    )  # fmt: skip
+    group.add_argument("--no-check", action="store_true", help="do not have the independent checker relate the two")
+    _domain_options(command)
+    _output_options(command, "folder for the results; one that exists is reused")
 
 
 def _export(commands: Any) -> None:
@@ -236,6 +266,22 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no shape; write positive whole numbers, as in 3,32,32")
     return shape
+
+
+def _threshold(text: str) -> str | float:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no threshold; write auto, 0, or a number") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers; write them as in 0.485,0.456,0.406") from None
 
 
 def _tolerance(text: str) -> str | float:

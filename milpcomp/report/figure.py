@@ -5,7 +5,7 @@
 
 The colours are from the palette of Okabe and Ito, told apart under every common colour blindness, and differ in
 lightness, so they survive grey printing; what is undecided, or stable on a solver's word
-only, is hatched. The only module that imports matplotlib.
+only, is hatched. Only the modules of figures import matplotlib.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def staged(folder: PathLike, stale: Sequence[str] = ()) -> Iterator[Path]:
                     target.rmdir()
 
 
-def spare(source: object, folder: PathLike) -> None:
-    """Refuse to write results into `folder` where one of them would replace `source`, the network they are about.
+def spare(source: object, folder: PathLike, results: Sequence[str] = RESULTS) -> None:
+    """Refuse to write `results` into `folder` where one of them would replace `source`, the network they are about.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def spare(source: object, folder: PathLike) -> None:
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source).resolve()
-        if path.name in RESULTS and path.parent == Path(folder).resolve():
+        if path.name in results and path.parent == Path(folder).resolve():
             raise OutputError(f"the results would replace the network {source} itself; write them into another folder")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from milpcomp.compression import Compression, save_compression
@@ -43,3 +44,26 @@ def write_state(network: Network, path: Path) -> bool:
     with replacing(path) as stream:
         torch.save(module.state_dict(), stream)
     return True
+
+
+def write_program(network: Network, path: Path) -> None:
+    """Write the network as an exported torch program, in float32 and for any batch size.
+
+    ``torch.export.load(path).module()`` gives the module back, with torch alone.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import torch
+
+    from milpcomp.network.to_torch import to_torch
+
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(
+        to_torch(network).eval(), (torch.zeros(2, *network.input_shape),), dynamic_shapes=(batch,)
+    )
+    with warnings.catch_warnings(), replacing(path) as stream:
+        warnings.filterwarnings("ignore", "No complete tensor found")  # about weights that share memory on a GPU
+        torch.export.save(program, stream)
