@@ -24,6 +24,7 @@ from milpcomp.network import torch_arithmetic, torch_moves, torch_opaque, torch_
 from milpcomp.network.cancel import cancel
 from milpcomp.network.graph import INPUT, Network
 from milpcomp.network.join import join
+from milpcomp.network.torch_batch import keep_batch_first
 from milpcomp.network.torch_build import BATCH, Builder, Operator, Refused, Unknown, Value
 from milpcomp.network.torch_constants import FILLERS, evaluate, exact, fill, holds
 from milpcomp.network.torch_export import export
@@ -96,6 +97,7 @@ class _Reader:
         constants = {**program.state_dict, **program.constants}
         self.module = module
         self.nodes = list(program.graph.nodes)
+        keep_batch_first(self.nodes)
         self.known: dict[fx.Node, Any] = {}
         self.problems: list[str] = []
         if any(spec.kind != OutputKind.USER_OUTPUT for spec in signature.output_specs):

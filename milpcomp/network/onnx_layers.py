@@ -7,7 +7,9 @@
               (p, a)    PRelu a / p, Mul p            Reshape       Reshape
               (0, a)    a x + (p - a) Relu(x)         Permute       Transpose
     Add       Add, Sum                                Take          Slice, Gather, Pad, axis by axis
-    Concat    Concat
+    Concat    Concat                                Gelu          Mul, Erf, Add, Mul, Mul [, Mul]
+    Softmax   Softmax                               LayerNorm     LayerNormalization
+    Product   MatMul
 
 Only the last two forms of a rectifier round (a / p, p - a); all other numbers are written as they are.
 """
@@ -25,6 +27,7 @@ from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Concat, FloatArray, IntArray, Layer, Rectifier, Shape, size
 from milpcomp.network.onnx_graph import Graph
+from milpcomp.network.opaque import Gelu, LayerNorm, Product, Softmax
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,33 @@ def concat(graph: Graph, layer: Concat, place: Place) -> str:
     return graph.emit("Concat", place.inputs, place.name, axis=layer.axis + 1)
 
 
+def gelu(graph: Graph, layer: Gelu, place: Place) -> str:
+    """Write slope * x * (erf(x / sqrt(2)) + 1) / 2: the operator set has no GELU of its own."""
+    name, x = place.name, place.inputs[0]
+    narrow = graph.emit("Mul", [x, graph.number(f"{name}.root", np.sqrt(np.array(0.5)))], f"{name}.narrow")
+    raised = graph.emit(
+        "Add", [graph.emit("Erf", [narrow], f"{name}.erf"), graph.number(f"{name}.one", np.ones(()))], name
+    )
+    share = graph.emit("Mul", [raised, graph.number(f"{name}.half", np.array(0.5))], f"{name}.share")
+    return _times(graph, graph.emit("Mul", [x, share], f"{name}.gelu"), layer.slope, name)
+
+
+def layer_norm(graph: Graph, layer: LayerNorm, place: Place) -> str:
+    """Write a layer norm; the operator demands a scale."""
+    ones = graph.number(f"{place.name}.ones", np.ones(place.taken[-layer.axes :]))
+    return graph.emit("LayerNormalization", [place.inputs[0], ones], place.name, axis=-layer.axes, epsilon=layer.eps)
+
+
+def softmax(graph: Graph, layer: Softmax, place: Place) -> str:
+    """Write a softmax."""
+    return graph.emit("Softmax", [place.inputs[0]], place.name, axis=layer.axis + 1)
+
+
+def product(graph: Graph, layer: Product, place: Place) -> str:
+    """Write a product of two values."""
+    return graph.emit("MatMul", place.inputs, place.name)
+
+
 def _times(graph: Graph, tensor: str, factor: FloatArray, name: str) -> str:
     """Return the tensor times a constant, or the tensor itself where that is 1."""
     if (factor == 1).all():
@@ -193,10 +223,14 @@ WRITERS: dict[type[Layer], Writer] = {
     Concat: concat,
     Conv2d: convolution,
     Dense: dense,
+    Gelu: gelu,
+    LayerNorm: layer_norm,
     Permute: permute,
+    Product: product,
     Rectifier: rectifier,
     Reshape: reshape,
     Scale: scale,
+    Softmax: softmax,
     Take: take,
 }
 """How each kind of layer is written."""
