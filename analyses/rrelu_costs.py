@@ -213,7 +213,7 @@ OTHER_COUNTS: dict[str, list[tuple[str, Callable[[Count], int]]]] = {
                 c.cost.flops + c.cost.additions - sum(s.flops for s in c.shortcuts) + 2 * _wider_shortcuts(c, "FLOPs")
             ),
         ),
-        ("with 6 for every batch-normalised and rectified number", lambda c: c.cost.flops + 6 * c.cost.neurons),
+        ("with 6 for each number that passes a batch norm and a ReLU", lambda c: c.cost.flops + 6 * c.cost.neurons),
     ],
     "slopes": [],
 }
@@ -240,7 +240,7 @@ def remark(figure: Figure, found: Count) -> str:
         return figure.remark + ("same" if scale == 1 else direct)
     for text, other in OTHER_COUNTS[figure.quantity]:
         if agreement(figure.printed, other(found) / scale):
-            return f"{figure.remark}{text}: {other(found) / scale:,.2f}"
+            return f"{figure.remark}{text}: {other(found) / scale:,.5g}"
     return f"{figure.remark}not reproduced by any count tried"
 
 
@@ -251,9 +251,10 @@ def table(counts: Mapping[tuple[str, int | None], Count]) -> Table:
         found = counts[figure.network, figure.classes]
         value, printed = ours(found, figure.quantity), float(figure.printed)
         scale = 1.0 if figure.quantity == "slopes" else 1e6
-        gap = f"{100 * (printed * scale / value - 1):+.1f} %"
+        gap = f"{round(100 * (printed * scale / value - 1), 1) + 0.0:+} %"
+        column = figure.column if figure.network in figure.column else f"{figure.network}, {figure.column}"
         note = remark(figure, found)
-        rows.append((figure.table, figure.column, figure.quantity, figure.printed, f"{value:,}", gap, note))
+        rows.append((figure.table, column, figure.quantity, figure.printed, f"{value:,}", gap, note))
     caption = "Costs of the full networks as printed (millions; slopes: numbers) and as counted here."
     return Table(
         caption, ("table", "network", "quantity", "printed", "counted", "printed / counted", "remark"), tuple(rows)

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import milpcomp as mc
 from milpcomp.cost import cost
+from milpcomp.errors import CheckpointError
 from milpcomp.network.checkpoint_architecture import fill_module, make_module
 from milpcomp.network.checkpoint_file import read_tensors
 from milpcomp.rotated import slopes
@@ -112,6 +113,14 @@ def test_networks_have_the_published_counts(address: str) -> None:
     assert (found.slopes, found.parameters, found.flops, found.additions) == GOLDEN[address]
     by_layer = {layer.name: layer.flops for layer in found.layers if layer.flops}
     assert by_layer == formula_flops(model, shape)
+
+
+@pytest.mark.parametrize("address", GOLDEN)
+def test_the_readme_states_these_counts(address: str) -> None:
+    """The table in models/README.md has a row for each architecture, with these numbers."""
+    rows = (Path(__file__).parents[1] / "models" / "README.md").read_text().splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| `{address}`"))
+    assert row.endswith("| {:,} | {:,} | {:,} |".format(*GOLDEN[address]))
 
 
 @pytest.mark.parametrize("hidden", [(100, 10, 100), (50, 10, 50)])
@@ -272,3 +281,19 @@ def test_published_relu_checkpoints(shared_file: Callable[[str], Path], file: st
     with torch.no_grad():
         assert torch.equal(rotated(x), model(x))
         assert F.softmax(model(x), dim=1).max() > 0.2
+
+
+def test_slopes_load_under_the_authors_name_or_not_at_all() -> None:
+    """`rrelu1.a` fills the slopes of `rrelu1`; of another length, or beside a surplus name, it is an error."""
+    tensors = nn.Sequential(Block(3, 4, 1, "rotated")).state_dict()
+    values = torch.tensor([1.0, -2.0, 0.0, 3.0])
+    renamed = {name.replace("rrelu1.slope", "rrelu1.a"): tensor for name, tensor in tensors.items()}
+    renamed["0.rrelu1.a"] = values
+    filled = fill_module(nn.Sequential(Block(3, 4, 1, "rotated")), renamed, "net.pt")
+    assert torch.equal(slopes(filled)["0.rrelu1"], values)
+    with pytest.raises(
+        CheckpointError, match=r"net\.pt does not belong to the architecture Sequential: .*size mismatch"
+    ):
+        fill_module(nn.Sequential(Block(3, 4, 1, "rotated")), renamed | {"0.rrelu1.a": values[:3]}, "net.pt")
+    with pytest.raises(CheckpointError, match=r"the module does not have 0\.rrelu3\.a"):
+        fill_module(nn.Sequential(Block(3, 4, 1, "rotated")), renamed | {"0.rrelu3.a": values}, "net.pt")

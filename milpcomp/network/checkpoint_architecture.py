@@ -65,7 +65,10 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: object) 
         # Only torch knows which names fit: a module may know its tensors under older names, too.
         missing, surplus = module.load_state_dict(fitting, strict=False, assign=True)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} does not belong to the architecture {type(module).__name__}: {error}") from error
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise CheckpointError(
+            f"{path} does not belong to the architecture {type(module).__name__}: {reason}"
+        ) from error
     other = [name for name in expected if name in named and name not in fitting]
     problems = {
         "the file lacks": [name for name in missing if name not in other],
