@@ -80,10 +80,10 @@ SHAPES = {  # in the order in which they are trained
     "100-10-100": _autoencoder(100, 10, shipped=True),
     "100-25-100": _autoencoder(100, 25),
     "100-50-100": _autoencoder(100, 50),
-    "2x400": Shape((400,) * 2, published=0.9825, candidates=(0.0002,), shipped=False),  # one candidate: no sweep
+    "2x400": Shape((400,) * 2, published=0.9825, candidates=(0.0001,), shipped=False),  # lbar of 2x200, no sweep
     "200-10-200": _autoencoder(200, 10),
     "400-10-400": _autoencoder(400, 10),
-    "2x800": Shape((800,) * 2, published=0.9828, candidates=(0.0002,), shipped=False),
+    "2x800": Shape((800,) * 2, published=0.9828, candidates=(0.0001,), shipped=False),
 }
 
 
