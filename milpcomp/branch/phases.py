@@ -271,7 +271,7 @@ class _Leaves:
             for index, unit, above in chain:
                 source = self.network[self.names[index]].inputs[0]
                 value = values[source]
-                if len(value.lower) != len(chains):
+                if value is self.shared[source]:  # a view of the bounds of everybody: narrow a copy
                     value = values[source] = Interval(
                         *(np.repeat(a, len(chains), 0) for a in (value.lower, value.upper))
                     )
