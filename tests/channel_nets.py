@@ -11,6 +11,7 @@ from torch import nn
 from milpcomp.network import INPUT, Add, Conv2d, Layer, Network, Node, Rectifier, Reshape, Scale, Take
 from milpcomp.network.affine import Dense
 from milpcomp.network.load import load
+from milpcomp.rotated import RotatedReLU
 
 Plants = Mapping[str, Sequence[int]]
 """Channels by node: of a rectifier, those whose slopes become 0; of a scale, those that become constant."""
@@ -129,3 +130,36 @@ def _norm(rng: np.random.Generator, channels: int) -> Scale:
 
 def _rotated(rng: np.random.Generator, channels: int) -> Rectifier:
     return Rectifier(rng.normal(size=(channels, 1, 1)), 0.0)
+
+
+class RotatedBlock(nn.Module):
+    """A residual block of four channels, a stem in front of it and a dense layer behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.act1 = RotatedReLU(4)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(4)
+        self.act2 = RotatedReLU(4)
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = self.act2(self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x))))) + x)
+        result: torch.Tensor = self.linear(x.flatten(1))
+        return result
+
+
+def rotated_block() -> nn.Module:
+    """Return a block with slopes 0, 0.001, 1 and -1 in front of the second convolution, the same each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = RotatedBlock().eval()
+    with torch.no_grad():
+        module.act1.slope.copy_(torch.tensor([0.0, 0.001, 1.0, -1.0]))
+        module.act2.slope.copy_(torch.tensor([0.5, -0.5, 2.0, -2.0]))
+        module.bn1.weight.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    return module
