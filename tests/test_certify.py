@@ -176,3 +176,18 @@ def test_settings_are_in_the_report() -> None:
     assert report.settings["time_limit_s"] == 60.0
     assert report.settings["method"] == "funnel"
     assert {"milpcomp", "numpy", "torch", "solver highs"} <= set(report.versions)
+
+
+def test_chosen_layers_only() -> None:
+    """With `layers`, neurons of other layers are not asked about, and those asked about get the same verdicts."""
+    network = mlp([3, 8, 8, 4, 2], np.random.default_rng(5))
+    whole, part = (mc.certify(network, mc.Box(-1.0, 1.0), layers=layers) for layers in (None, ["5"]))
+    assert [v.phase for v in part.layers()["5"]] == [v.phase for v in whole.layers()["5"]]
+    assert part.ended == "complete"
+    assert any(v.phase is Phase.UNDECIDED for v in part.verdicts)
+    assert part.settings["layers"] == ("5",)
+    assert mc.check(network, part.domain, part).counts()["rejected"] == 0
+    with pytest.raises(SettingsError, match="no rectifiers"):
+        mc.certify(network, mc.Box(-1.0, 1.0), layers=["5", "6"])
+    with pytest.raises(SettingsError, match="leave out"):
+        mc.certify(network, mc.Box(-1.0, 1.0), layers="5", method="per-layer")

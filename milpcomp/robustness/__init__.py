@@ -6,6 +6,11 @@ from milpcomp.robustness.attacks import Normalised as Normalised
 from milpcomp.robustness.attacks import attack as attack
 from milpcomp.robustness.attacks import fgsm as fgsm
 from milpcomp.robustness.attacks import pgd as pgd
+from milpcomp.robustness.certified import CertifiedRobustness as CertifiedRobustness
+from milpcomp.robustness.certified import Outcome as Outcome
+from milpcomp.robustness.certified import Sandwich as Sandwich
+from milpcomp.robustness.certified import certified_robustness as certified_robustness
+from milpcomp.robustness.certified import sandwich as sandwich
 from milpcomp.robustness.evaluate import Robustness as Robustness
 from milpcomp.robustness.evaluate import evaluate as evaluate
 from milpcomp.robustness.evaluate import preset as preset

@@ -19,8 +19,8 @@ undecided.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -76,6 +76,8 @@ class Settings:
         Steps of slope optimisation in the bound stage.
     restarts, climb_steps : int
         Starts per open question, and steps, of the ascent after the bound stage.
+    layers : tuple of str or None
+        Rectifiers whose neurons are to be decided; None for all.
     """
 
     method: str = "funnel"
@@ -88,6 +90,7 @@ class Settings:
     slope_steps: int = 20
     restarts: int = 128
     climb_steps: int = 100
+    layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -113,6 +116,7 @@ def certify(
     neuron_time_limit_s: float = 10.0,
     max_certificate_bytes: int = 2**28,
     data: ArrayLike | None = None,
+    layers: Collection[str] | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: bool | Callable[[Snapshot], None] = False,
@@ -138,6 +142,9 @@ def certify(
         Limit of all proofs by cases together. A verdict whose proof does not fit is ``uncertified``: no certificate.
     data : array_like, shape (N, *input_shape), optional
         Inputs to try first as witnesses; moved into the domain where they lie outside.
+    layers : collection of str, optional
+        Rectifiers whose neurons are to be decided (all by default); those of other layers stay undecided, unless the
+        bounds that are needed anyway decide them. With the default method only.
     device : str
         Torch device of the witness search.
     seed : int
@@ -172,9 +179,10 @@ def certify(
     settings = Settings(method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed)
     box = domain.fit(network.input_shape)
     samples = _samples(data, network)
+    settings = replace(settings, layers=_checked_layers(layers, network, method))
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else float("inf")
     with observing(progress) as notify:
-        ledger = Ledger(network, box, interval_bounds(network, box), deadline, notify)
+        ledger = Ledger(network, box, interval_bounds(network, box), deadline, notify, settings.layers)
         ended = "complete"
         try:
             with ledger.clock(Stage.CLOSED_FORM):
@@ -198,6 +206,17 @@ def _check_types(network: object, domain: object, *limits: object) -> None:
     for limit in limits:
         if limit is not None and not isinstance(limit, Real):
             raise SettingsError(f"a time limit must be a number of seconds, got {limit!r}")
+
+
+def _checked_layers(layers: Collection[str] | None, network: Network, method: str) -> tuple[str, ...] | None:
+    if layers is None:
+        return None
+    chosen, known = (layers,) if isinstance(layers, str) else tuple(layers), [n.name for n in network.rectifiers]
+    if unknown := [layer for layer in chosen if layer not in known]:
+        raise SettingsError(f"the network has no rectifiers {unknown}; it has {known}")
+    if method != "funnel":
+        raise SettingsError(f"method {method!r} decides all layers; leave out layers, or the method")
+    return chosen
 
 
 def _check_device(device: str) -> None:

@@ -14,7 +14,7 @@ A sign counts only if it is rigorous (`milpcomp.stability.replay`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -79,6 +79,9 @@ class Ledger:
         ``time.monotonic()`` value after which stages should stop; ``inf`` for none.
     notify : callable or None
         Called with a `Snapshot` whenever a stage begins or something was decided.
+    wanted : collection of str, optional
+        Rectifiers whose neurons are to be decided; the others are not asked about, and stay undecided unless bounds
+        decide them in passing. All by default.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Ledger:
         bounds: Bounds,
         deadline: float = float("inf"),
         notify: Callable[[Snapshot], None] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> None:
         self.network, self.domain, self.bounds, self.deadline = network, domain, bounds, deadline
         self.stage = Stage.NONE
@@ -98,6 +102,7 @@ class Ledger:
         self._witnesses: list[FloatArray] = []
         self._rows: dict[bytes, int] = {}  # bytes of a witness -> its row
         self._replay = Replay(network)
+        self._wanted = frozenset(self._layers if wanted is None else wanted)
         self.branch_proofs: list[BranchProof] = []
 
     # what is open -----------------------------------------------------------------------------------------------------
@@ -109,11 +114,11 @@ class Ledger:
 
     def open_active(self, layer: str) -> BoolArray:
         """Return P of one layer: which units were never seen active and are not proved stable."""
-        return self._layers[layer].undecided & (self._layers[layer].active < 0)
+        return self._layers[layer].undecided & (self._layers[layer].active < 0) & (layer in self._wanted)
 
     def open_inactive(self, layer: str) -> BoolArray:
         """Return Q of one layer: which units were never seen inactive and are not proved stable."""
-        return self._layers[layer].undecided & (self._layers[layer].inactive < 0)
+        return self._layers[layer].undecided & (self._layers[layer].inactive < 0) & (layer in self._wanted)
 
     def open_pairs(self) -> list[tuple[str, int, int]]:
         """Return everything still open as (layer, unit, sign): sign +1 for P, -1 for Q."""
@@ -125,8 +130,8 @@ class Ledger:
         ]
 
     def done(self) -> bool:
-        """Tell whether every neuron is decided."""
-        return not any(record.undecided.any() for record in self._layers.values())
+        """Tell whether every neuron that was asked about is decided."""
+        return not any(self._layers[layer].undecided.any() for layer in self._wanted)
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline, at least 0."""
