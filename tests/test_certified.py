@@ -56,7 +56,7 @@ def test_outcomes_by_hand(x: float, radius: float, outcome: Outcome) -> None:
 
 
 def test_a_tie_is_held() -> None:
-    """On a box whose edge lies exactly on the boundary no class has a greater logit, so nothing adversarial is found."""
+    """On a box whose edge lies exactly on the boundary no class has a greater logit: nothing adversarial is found."""
     found = certified_robustness(classifier(), [0.75], 0.25, time_limit_s=2.0)
     assert found.outcome is not Outcome.ADVERSARIAL
     assert found.least_margin == pytest.approx(0.0, abs=1e-12)
