@@ -7,6 +7,7 @@ checker ends up with hold, whether or not a verdict uses them. Harmless changes 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -195,13 +196,14 @@ def _trees(case: SimpleNamespace) -> list[BranchProof]:
 
 
 def _on_a_tree(change: Callable[[BranchProof, np.random.Generator], Any]) -> Falsify:
-    """Return the falsification that changes one proof by cases."""
+    """Return the falsification that changes one proof by cases, unless that makes no sense after earlier changes."""
 
     def falsify(case: SimpleNamespace, rng: np.random.Generator) -> None:
         places = [k for k, proof in enumerate(case.proofs) if isinstance(proof, BranchProof)]
         if places:
             k = int(rng.choice(places))
-            case.proofs[k] = change(case.proofs[k], rng)
+            with contextlib.suppress(IndexError, TypeError, ValueError):
+                case.proofs[k] = change(case.proofs[k], rng)
 
     falsify.__name__ = change.__name__
     return falsify
