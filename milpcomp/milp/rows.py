@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from milpcomp.domain import Box, FloatArray
+from milpcomp.errors import SolverError
 from milpcomp.network import INPUT
 from milpcomp.network.canonical import AffineForm
 from milpcomp.network.layers import IntArray
@@ -81,7 +82,10 @@ def powers_of_two(magnitude: FloatArray) -> FloatArray:
 def input_units(domain: Box) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return (shift, scale, lower, upper) of the input columns: natural units where sensible, else [0, about 1]."""
     low, high = domain.lower.reshape(-1), domain.upper.reshape(-1)
-    width = high - low
+    with np.errstate(over="ignore"):
+        width = high - low
+    if not np.isfinite(width).all():
+        raise SolverError("the domain is wider than floats can tell, so no solver can be asked; shrink the domain")
     natural = (np.maximum(np.abs(low), np.abs(high)) <= NATURAL_RANGE) & ((width == 0) | (width >= 1 / NATURAL_RANGE))
     shift = np.where(natural, 0.0, low)
     scale = np.where(natural, 1.0, powers_of_two(width))
