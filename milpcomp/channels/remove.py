@@ -12,6 +12,12 @@ others do not cross zero padding (DESIGN: trap 1): they go into the next bias wh
 a layer share one channel, and where readers allow neither (a residual addition) the constant stays and only its filter
 goes. Folding and sharing round; they are done only if the proved deviation stays within the tolerance.
 
+Where one side of an addition, or one reader of a stream, has lost channels that another still uses, an index map
+gathers or scatters them. It moves numbers and costs no FLOPs; what it makes possible is at least a filter or a
+sub-filter less. So in parameters and FLOPs, which are what is minimised here, it always pays. In time it need not: on
+the published ResNet-20 (three index maps for 26 channels, 3 % fewer FLOPs) speed is the same with and without them,
+within noise.
+
 **Domain.** That a zero slope makes a zero does not depend on the domain. A domain has to be stated all the same, as
 every claim of a compression is about one: it is the one given, else the smallest interval that holds all images, else
 `DOMAIN`. It enters the bounds of what rounds, and the checker's bounds.

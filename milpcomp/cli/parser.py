@@ -144,8 +144,7 @@ def _channels(commands: Any) -> None:
         "first, which changes the function; by how much is measured on --data. The folder gets the smaller network\n"
         "(.npz, .onnx, .pt2), the edits, channels.json, and figures of slopes and batch-norm scales.",
         "channels resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32",
-        "channels resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32 --threshold auto "
-        "--data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        "channels small.npz --threshold auto --data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     )
     _network_options(command)
     group = command.add_argument_group("channels")
