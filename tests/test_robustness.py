@@ -134,6 +134,22 @@ def test_epsilon_zero_changes_nothing() -> None:
     assert found.broken.tolist() == [True] + [False] * 9
 
 
+def test_misclassified_inputs_stay_broken() -> None:
+    """An input that is misclassified without any attack is broken by every attack, also by one that starts elsewhere.
+
+    Class 0 wins in all of the ball but at its center, a narrow peak of class 1.
+    """
+    model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)).to(DOUBLE).eval()
+    model[0].weight.data = torch.tensor([[1.0], [-1.0]], dtype=DOUBLE)
+    model[0].bias.data = torch.tensor([-0.5, 0.5], dtype=DOUBLE)
+    model[2].weight.data = torch.tensor([[1.0, 1.0], [0.0, 0.0]], dtype=DOUBLE)
+    model[2].bias.data = torch.tensor([-1e-9, 0.0], dtype=DOUBLE)
+    x = torch.tensor([[0.5]], dtype=DOUBLE)
+    found = attack(model, x, torch.tensor([0]), pgd(0.1, steps=1, step_size=1e-3))
+    assert found.broken.tolist() == [True]
+    assert torch.equal(found.inputs, x)
+
+
 def test_a_model_of_nan_is_broken() -> None:
     """A model that returns NaN has not classified anything."""
 

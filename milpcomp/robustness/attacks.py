@@ -7,10 +7,11 @@ with J the loss of the true label (ascended) or of a wanted one (descended), ``p
 epsilon around x, ``clip`` into the valid range of inputs, and ``direction(g) = sign(g)`` in the L-infinity norm,
 ``g / |g|_2`` in L2. FGSM is PGD with one step of length epsilon from x itself.
 
-An attack can only win by searching longer: a sample counts as broken as soon as any iterate of any restart is
-misclassified, and that iterate is returned; of samples that hold out, the iterate with the highest loss.
+An attack can only win by searching longer: a sample counts as broken as soon as the input itself or any iterate of any
+restart is misclassified. That one is returned, and the sample is not attacked any further; of samples that hold out,
+the iterate with the highest loss.
 
-Inputs are raw ones, usually in [0, 1]; normalisation is part of the model (`normalised`), so radii are in raw units.
+Inputs are raw ones, usually in [0, 1]; normalisation is part of the model (`Normalised`), so radii are in raw units.
 """
 
 from __future__ import annotations
@@ -152,22 +153,28 @@ def attack(model: nn.Module, x: Tensor, labels: Tensor, settings: Attack) -> Att
     _check(model, x, labels, settings)
     generator = torch.Generator(device=x.device).manual_seed(settings.seed)
     best, top = x.clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-    broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    with torch.no_grad():
+        broken = wins(model(x), labels, settings.targeted)
     for run in range(settings.restarts):
-        point = x.clone()
+        start = x
         if run or settings.random_start:
-            point = _inside(x + _random(x, settings, generator), x, settings)
+            start = _inside(x + _random(x, settings, generator), x, settings)  # drawn for all, whichever are left
+        left = (~broken).nonzero()[:, 0]
+        point = start[left]
         for step in range(settings.steps + 1):
+            if not len(left):
+                break
             point = point.detach().requires_grad_(step < settings.steps)
             logits = model(point)
-            gain = objective(logits, labels, settings)
-            won = wins(logits, labels, settings.targeted)
-            better = (won & ~broken) | ((won == broken) & (gain > top))
-            best, top = torch.where(_column(better, x), point.detach(), best), torch.where(better, gain.detach(), top)
-            broken = broken | won
+            gain = objective(logits, labels[left], settings)
+            won = wins(logits, labels[left], settings.targeted)
+            better = won | (gain.detach() > top[left])
+            best[left[better]], top[left[better]] = point.detach()[better], gain.detach()[better]
+            broken[left[won]] = True
             if step < settings.steps:
                 (gradient,) = torch.autograd.grad(gain.sum(), point)
-                point = _inside(point.detach() + settings.step_size * _direction(gradient, settings.norm), x, settings)
+                ahead = point.detach() + settings.step_size * _direction(gradient, settings.norm)
+                point, left = _inside(ahead, x[left], settings)[~won], left[~won]
     return Attacked(best, broken)
 
 
