@@ -27,7 +27,8 @@ from milpcomp.compression import rewrite
 from milpcomp.compression.shrink import shrink
 from milpcomp.cost import cost
 from milpcomp.errors import MilpcompError, ResultError, SettingsError
-from milpcomp.network import INPUT, Add, Conv2d, Dense, Network, Node, Rectifier, Scale
+from milpcomp.network import INPUT, Add, Conv2d, Dense, Gelu, Network, Node, Rectifier, Scale
+from milpcomp.report.channels import check_line
 from tests.channel_nets import chain_cnn, planted, random_residual
 from tests.nets import chain
 
@@ -233,6 +234,40 @@ def test_images_that_do_not_fit_are_refused(images: np.ndarray, labels: list[int
     """Of another shape, not finite, or with another number of labels."""
     with pytest.raises(SettingsError, match=r"images|labels"):
         remove_channels(CHAIN, 0.0, images, labels)
+
+
+def test_slopes_of_gelus_go_like_those_of_rectifiers() -> None:
+    """Through opaque layers nothing is proved by bounds, but zero slopes are zero: rows and columns go verbatim."""
+    rng = np.random.default_rng(0)
+    network = chain(
+        (3,), Dense(rng.normal(size=(5, 3)), rng.normal(size=5)), Gelu([0.0, 1.0, -2.0, 1e-3, 0.0]),
+        Dense(rng.normal(size=(2, 5)), rng.normal(size=2)),
+    )  # fmt: skip
+    removal = remove_channels(network)
+    assert removal.network.shape("0") == (3,)
+    assert gap(network, removal.network) < 1e-15
+    assert (removal.accounting.weights, removal.accounting.weights_left) == (25, 15)
+    assert not removal.checkable
+    assert check_line(removal, None).startswith("not checkable")
+    small = remove_channels(network, 0.01, rng.normal(size=(9, 3)))
+    assert (small.silenced, small.network.shape("0")) == (1, (2,))
+
+
+def test_the_papers_accounting_counts_filters_that_a_skip_still_needs() -> None:
+    """Pre-activation: a zero slope behind an addition silences one reader, but the papers count the filter too."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        Node("stem", Conv2d(rng.normal(size=(3, 2, 1, 1))), (INPUT,)),
+        Node("act", Rectifier(np.array([0.0, 1.0, 2.0]).reshape(3, 1, 1), 0.0), ("stem",)),
+        Node("conv", Conv2d(rng.normal(size=(3, 3, 1, 1))), ("act",)),
+        Node("add", Add(), ("conv", "stem")),
+        Node("out", Conv2d(rng.normal(size=(1, 3, 2, 2))), ("add",)),
+    ]
+    network = Network((2, 2, 2), nodes)
+    removal = remove_channels(network)
+    assert removal.accounting.weights_left == 2 * 2 + 3 * 2 + 12
+    assert removal.compression.after.parameters == 3 * 2 + 3 * 2 + 12
+    assert gap(network, removal.network) < 1e-15
 
 
 def test_the_module_itself_has_the_parameters_and_flops_reported() -> None:

@@ -85,6 +85,13 @@ def measured_lines(seen: Measured | None) -> list[str]:
     ]
 
 
+def check_line(removal: Removal, checked: CheckedCompression | None) -> str:
+    """Return what the independent checker says, or why it says nothing."""
+    if checked is not None:
+        return checked_compression_line(checked)
+    return "not checked" if removal.checkable else "not checkable: the checker knows affine layers and rectifiers only"
+
+
 def speed_line(timed: Speed | None) -> str:
     """Return images per second before and after; empty where nothing was timed."""
     if timed is None:
@@ -156,7 +163,7 @@ def show_channels(source: str, removal: Removal, checked: CheckedCompression | N
             *zip(("measured", ""), measured_lines(removal.measured), strict=False),
             ("channels", removal_line(removal)),
             ("same function" if removal.exact else "", deviation_line(removal.compression)),
-            ("checked", "not checked" if checked is None else checked_compression_line(checked)),
+            ("checked", check_line(removal, checked)),
         ]
     )
     screen.table(accounting_table(removal))
