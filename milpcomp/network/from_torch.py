@@ -27,7 +27,7 @@ from milpcomp.network.join import join
 from milpcomp.network.torch_batch import keep_batch_first
 from milpcomp.network.torch_build import BATCH, Builder, Operator, Refused, Unknown, Value
 from milpcomp.network.torch_constants import FILLERS, evaluate, exact, fill, holds
-from milpcomp.network.torch_export import export
+from milpcomp.network.torch_export import export, functional
 
 OPERATORS = torch_arithmetic.OPERATORS | torch_rectifiers.OPERATORS | torch_moves.OPERATORS | torch_opaque.OPERATORS
 """What each supported operator means."""
@@ -86,7 +86,10 @@ def network_from_module(
         size, changes its own state, or holds NaN or infinity.
     """
     program = export(module, example_input, input_shape)
-    return _Reader(module, program).read()
+    try:
+        return _Reader(module, program).read()
+    except UnsupportedOperatorError:  # what is not known by one name may be by those it is made of
+        return _Reader(module, functional(program)).read()
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
+from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
 from milpcomp.errors import NetworkError
@@ -158,7 +159,19 @@ def _check_output(output: Any, batch: torch.Tensor) -> None:
 def _export(module: nn.Module, batch: torch.Tensor, dynamic_shapes: Any) -> ExportedProgram:
     with _silence():
         program = torch.export.export(module, (batch,), dynamic_shapes=dynamic_shapes, strict=False)
-        return program.run_decompositions({})  # in functional form, and nothing else decomposed
+    return program if _is_functional(program) else functional(program)
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """Return the graph in functional form, with few and basic operators; that takes longer than exporting it."""
+    with _silence():
+        return program.run_decompositions({})  # nothing else decomposed
+
+
+def _is_functional(program: ExportedProgram) -> bool:
+    """Tell whether no operator changes a tensor in place."""
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    return not any(isinstance(target, OpOverload) and target._schema.is_mutable for target in targets)
 
 
 @contextlib.contextmanager
