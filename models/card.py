@@ -30,6 +30,9 @@ from models.training import Run
 
 WITHIN = (1e-3, 1e-2, 1e-1)
 
+FEW_SLOPES, TRIES = 512, 64
+"""Every candidate for the threshold is tried where there are few; with more slopes, this many from the top."""
+
 
 def describe(recipe: Recipe, run: Run, test: Samples, before: float, start: Path | None) -> dict[str, Any]:
     """Return the card of a finished run.
@@ -56,7 +59,10 @@ def describe(recipe: Recipe, run: Run, test: Samples, before: float, start: Path
     network = load(model, input_shape=shape)
     results["cost"] = {"as_trained": _cost(network), "dead_removed": _cost(shrink(network).network)}
     if slopes(model) and isinstance(test.source, MemoryImages):
-        threshold = select_threshold(run.model, *test.batch(torch.arange(len(test))))  # on the device of the run
+        images, labels = test.batch(torch.arange(len(test)))  # on the device of the run
+        total = results["slopes"]["total"]
+        tries = total + 1 if total <= FEW_SLOPES else TRIES
+        threshold = select_threshold(run.model, images, labels, max_steps=tries)
         results["threshold"] = asdict(threshold)
         apply_threshold_(model, threshold.gamma)
         network = load(model, input_shape=shape)
