@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.checker import Finding, check
+from milpcomp.checker.backward import frame_of, substitute, unit_rows
 from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.branch_tree import read_tree
 from milpcomp.checker.claims import Unreadable
-from milpcomp.checker.document import read_network
+from milpcomp.checker.document import INPUT, read_network
+from milpcomp.checker.exact_leaf import exact_bound
+from milpcomp.checker.intervals import Interval
+from milpcomp.checker.linear import linear_bounds
+from milpcomp.checker.multipliers import Multipliers
+from milpcomp.checker.rebound import rebound
+from milpcomp.checker.records import Slopes, earlier_rectifiers
 from milpcomp.checker.sweep import prove_bounds
 from milpcomp.domain import Box
 from milpcomp.network import Add, Dense, Network, Node, Rectifier
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 from tests.brute import prove
-from tests.nets import chain, mlp, planted
+from tests.exact import cases, concat_network, exact_values
+from tests.nets import chain, mlp, planted, residual_cnn
 from tests.oracle import exact_ranges
 
 LINE = Box(np.array([-1.0]), np.array([1.0]))
@@ -331,6 +341,117 @@ def test_residual_networks_and_columns_of_later_layers() -> None:
     assert not problems(network, LINE, record(columns=columns, multipliers=zeros))
     wild = [[0, 0, 0, 5.0], [1, -1, -3.0, 0]]
     assert problems(network, LINE, record(columns=columns, multipliers=wild))
+
+
+# error bounds ---------------------------------------------------------------------------------------------------------
+
+
+@given(cases(), st.sampled_from([1.0, 1e-30, 1e20, 3e38]))
+def test_float_bounds_of_leaves_enclose_the_exact_ones(
+    case: tuple[Network, np.ndarray, np.ndarray, np.random.Generator], size: float
+) -> None:
+    """For any multipliers, numbers and boxes, the exact bound lies between what floats say at least and at most."""
+    network, lower, upper, rng = case
+    model, name = read_network(network), network.rectifiers[-1].name
+    source = network[name].inputs[0]
+    with np.errstate(all="ignore"):
+        bounds = prove_bounds(model, (lower.reshape(-1), upper.reshape(-1)))
+        recorded = {
+            step.name: (rng.permutation(len(step.positive)), _multipliers(rng, (2, len(step.positive)), size))
+            for step in model.rectifiers
+        }
+        boxes = {key: Interval(bounds[key].lower[None], bounds[key].upper[None]) for key in bounds}
+        frame, unit = frame_of(model, bounds), int(rng.integers(model.size(source)))
+        rows, result = unit_rows(frame, source, np.full(2, unit), np.array([-1.0, 0.0]))
+        relax = Multipliers(frame, boxes, recorded, 2).relax
+        result = substitute(frame, rows, boxes[INPUT], relax, result)
+        least, most = result.least(), result.upper()
+    for row, start in enumerate(({source: {unit: Fraction(-1)}}, {})):
+        own = {key: dict(zip(u.tolist(), v[row].tolist(), strict=True)) for key, (u, v) in recorded.items()}
+        exact = exact_bound(model, start, bounds, own)
+        assert exact is None or least[row] <= exact <= most[row]
+
+
+def _multipliers(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np.ndarray:
+    values = np.where(rng.random(shape) < 0.3, 0.0, np.clip(rng.normal(size=shape) * size, -3e38, 3e38))
+    return np.where(rng.random(shape) < 0.5, rng.choice([0.0, 1.0, -1.0, 1e-45], size=shape), values).astype(np.float32)
+
+
+@settings(max_examples=25)
+@given(cases(), st.booleans())
+def test_bounds_derived_anew_hold(
+    case: tuple[Network, np.ndarray, np.ndarray, np.random.Generator], in_pieces: bool
+) -> None:
+    """In sub-boxes of awkward networks, exact values at points of a sub-box lie in its new bounds."""
+    network, lower, upper, rng = case
+    model, name = read_network(network), network.rectifiers[-1].name
+    low, high = lower.reshape(-1), upper.reshape(-1)
+    middle = [np.clip(low + share * (high - low), low, high) for share in rng.random((3, len(low)))]
+    ends = [np.sort([low if rng.random() < 0.5 else high, point], axis=0) for point in middle]
+    tree = read_tree(record(layer=name, **WHOLE), model)
+    with np.errstate(all="ignore"), replace_chunk(4 if in_pieces else 10**6):
+        bounds = prove_bounds(model, (low, high))
+        boxes = {key: Interval(bounds[key].lower[None], bounds[key].upper[None]) for key in bounds}
+        inherited = {step.source: boxes[step.source] for step in model.rectifiers}
+        inherited[INPUT] = Interval(np.array([e[0] for e in ends]), np.array([e[1] for e in ends]))
+        found, empty = rebound(frame_of(model, bounds), bounds, inherited, tree)
+    assert not empty.any()
+    for k, (inner_low, inner_high) in enumerate(ends):
+        for x in (inner_low, inner_high, np.where(rng.random(len(low)) < 0.5, inner_low, inner_high)):
+            values = exact_values(network, x)
+            for step in model.rectifiers:
+                box = found[step.source]
+                ends_of = (end[k % len(end)] for end in (box.lower, box.upper))
+                assert all(a <= v <= b for a, b, v in zip(*ends_of, values[step.source], strict=True))
+
+
+@contextmanager
+def replace_chunk(elements: int) -> Iterator[None]:
+    """Let one pass hold another number of coefficients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("milpcomp.checker.backward.CHUNK_ELEMENTS", elements)
+        yield
+
+
+@pytest.mark.parametrize("build", [residual_cnn, concat_network])
+def test_one_case_without_multipliers_is_the_linear_bound(build: Callable[[np.random.Generator], Network]) -> None:
+    """On images, sums and joins, standard lines prove what the replay of linear bounds proves, and no less."""
+    network = build(np.random.default_rng(3))
+    network = network if isinstance(network.nodes[-1].layer, Rectifier) else with_end(network)
+    model = read_network(network)
+    box = Box(np.full(network.input_shape, 0.48), np.full(network.input_shape, 0.52))
+    bounds = prove_bounds(model, (box.lower.reshape(-1), box.upper.reshape(-1)))
+    target = model.rectifiers[-1]
+    alphas = {}
+    for name in earlier_rectifiers(model, target):
+        x = bounds[network[name].inputs[0]]
+        alphas[name] = np.where(x.upper > -x.lower, 255, 0).astype(np.uint8)[None]
+    found = linear_bounds(model, bounds, Slopes(target.name, True, np.arange(len(target.positive)), alphas, 0))
+    unit = int((bounds[target.source].upper - found).argmax())  # where intervals are the worst
+    linear = found[unit]
+    assert linear < bounds[target.source].upper[unit] - 1e-6
+    one: dict[str, Any] = {"layer": target.name, "unit": unit, **WHOLE}
+    assert not problems(network, box, record(**one, bound=float(linear + 1e-9)))
+    assert problems(network, box, record(**one, bound=float(linear - 1e-6)))
+    points = np.random.default_rng(0).uniform(0.48, 0.52, size=(50, *network.input_shape))
+    most = network.pre_activations(points)[target.name].reshape(50, -1)[:, unit].max()
+    assert most <= linear
+    anew = {**one, "rebound": [True]}
+    assert problems(network, box, record(**anew, bound=float(most - 1e-6)))
+    assert not problems(network, box, record(**anew, bound=float(linear + 1e-9)))
+
+
+@pytest.mark.parametrize("elements", [1, 20])
+def test_leaves_are_checked_in_pieces(elements: int) -> None:
+    """However few rows a pass holds, the same proofs are accepted and the same ones are not."""
+    for seed in range(6):
+        network, box, proofs = hard_case(seed)
+        least, most = exact_ranges_of(seed)
+        with replace_chunk(elements):
+            for proof in proofs:
+                assert not problems(network, box, proof)
+                false = most - 1e-9 if proof.side == "upper" else least + 1e-9
+                assert problems(network, box, replace(proof, bound=false))
 
 
 # malformed records ----------------------------------------------------------------------------------------------------
