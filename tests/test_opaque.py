@@ -29,6 +29,7 @@ from milpcomp.network import (
     Gelu,
     Layer,
     LayerNorm,
+    MaxPool,
     Network,
     Node,
     Opaque,
@@ -404,3 +405,51 @@ def test_compress_and_check_refuse_opaque_layers() -> None:
         compress(chain((3,), Gelu()), report)
     with pytest.raises(NetworkError, match="knows no layer of kind 'Gelu'"):
         check(chain((3,), Gelu()), Box(0.0, 1.0), report)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 2, 1, 1), (2, None, 0, 1), (2, 1, 1, 2)])
+def test_max_pooling_is_read_and_written(
+    tmp_path: Path, kernel: int, stride: int | None, padding: int, dilation: int
+) -> None:
+    """A max pooling is torch's, negative borders included; as torch and ONNX again it is the same."""
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(kernel, stride, padding, dilation)).double().eval()
+    network = load(module, input_shape=(2, 9, 8))
+    x = RNG.standard_normal((4, 2, 9, 8)) - 3.0
+    expected = module(torch.from_numpy(x)).detach().numpy()
+    assert network.forward(x) == pytest.approx(expected, abs=1e-12)
+    assert network.to_torch(torch.float64)(torch.from_numpy(x)).detach().numpy() == pytest.approx(expected, abs=1e-12)
+    save_network(network, tmp_path / "n.npz")
+    assert load_network(tmp_path / "n.npz").digest == network.digest
+    network.to_onnx(tmp_path / "n.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"))
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_max_pooling_by_hand() -> None:
+    """The maximum over 2 x 2 pixels; a window at the border does not see zeros, and uneven padding works."""
+    x = -np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+    assert MaxPool((2, 2), (2, 2)).apply(x).ravel().tolist() == [-1.0]
+    network = Network((1, 3, 3), [Node("pool", MaxPool((2, 2), (2, 2), (0, 1, 1, 0)), (INPUT,))])
+    assert network.forward(x[0]).ravel().tolist() == [-1.0, -2.0, -7.0, -8.0]
+    assert network.to_torch()(torch.from_numpy(x).float()).ravel().tolist() == [-1.0, -2.0, -7.0, -8.0]
+    for layer, shape in ((MaxPool((2, 2), (1, 1), (2, 2, 2, 2)), (1, 3, 3)), (MaxPool((2, 2), (1, 1)), (3,))):
+        with pytest.raises(NetworkError, match="max pooling"):
+            layer.output_shape(shape)
+
+
+def test_silent_channels_go_through_max_pooling() -> None:
+    """A channel that is zero stays zero through a max pooling, so its filter and its readers' weights go."""
+    nodes = [
+        Node("a", Conv2d(RNG.standard_normal((4, 1, 3, 3)), RNG.standard_normal(4)), (INPUT,)),
+        Node("r", Rectifier(np.array([1.0, 0.0, -2.0, 0.0]).reshape(4, 1, 1), 0.0), ("a",)),
+        Node("pool", MaxPool((3, 3), (2, 2), (1, 1, 1, 1)), ("r",)),
+        Node("b", Conv2d(RNG.standard_normal((2, 4, 1, 1)), np.zeros(2)), ("pool",)),
+    ]
+    network = Network((1, 8, 8), nodes)
+    smaller = shrink(network).network
+    assert [smaller.shape(name)[0] for name in ("a", "r", "pool", "b")] == [2, 2, 2, 2]
+    x = RNG.standard_normal((3, 1, 8, 8))
+    assert (smaller.forward(x) == network.forward(x)).all()
+    with pytest.raises(UnsupportedOperatorError, match="MaxPool"):
+        certify(network, Box(0.0, 1.0))

@@ -5,7 +5,7 @@ from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Affine, Concat, Layer, Rectifier
-from milpcomp.network.opaque import Gelu, LayerNorm, Opaque, Product, Softmax
+from milpcomp.network.opaque import Gelu, LayerNorm, MaxPool, Opaque, Product, Softmax
 
 __all__ = [
     "INPUT",
@@ -18,6 +18,7 @@ __all__ = [
     "Gelu",
     "Layer",
     "LayerNorm",
+    "MaxPool",
     "Network",
     "Node",
     "Opaque",

@@ -39,7 +39,7 @@ IGNORED = re.compile(r"_assert|sym_constrain")
 """Operators that check something while the model runs and compute nothing."""
 
 CURES = {
-    "max_pool": "use average pooling or a strided convolution",
+    "max_pool": "use max_pool2d, average pooling, or a strided convolution",
     "amax": "use a mean",
     "hardtanh": "write it as c + relu(x - c) - relu(x - d) with the cuts c and d",
     "relu6": "write it as relu(x) - relu(x - 6)",

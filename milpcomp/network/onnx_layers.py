@@ -9,7 +9,7 @@
     Add       Add, Sum                                Take          Slice, Gather, Pad, axis by axis
     Concat    Concat                                Gelu          Mul, Erf, Add, Mul, Mul [, Mul]
     Softmax   Softmax                               LayerNorm     LayerNormalization
-    Product   MatMul
+    Product   MatMul                                MaxPool       MaxPool
 
 Only the last two forms of a rectifier round (a / p, p - a); all other numbers are written as they are.
 """
@@ -27,7 +27,7 @@ from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Concat, FloatArray, IntArray, Layer, Rectifier, Shape, size
 from milpcomp.network.onnx_graph import Graph
-from milpcomp.network.opaque import Gelu, LayerNorm, Product, Softmax
+from milpcomp.network.opaque import Gelu, LayerNorm, MaxPool, Product, Softmax
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,19 @@ def softmax(graph: Graph, layer: Softmax, place: Place) -> str:
     return graph.emit("Softmax", [place.inputs[0]], place.name, axis=layer.axis + 1)
 
 
+def max_pool(graph: Graph, layer: MaxPool, place: Place) -> str:
+    """Write a max pooling."""
+    return graph.emit(
+        "MaxPool",
+        [place.inputs[0]],
+        place.name,
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=layer.padding,
+        dilations=layer.dilation,
+    )
+
+
 def product(graph: Graph, layer: Product, place: Place) -> str:
     """Write a product of two values."""
     return graph.emit("MatMul", place.inputs, place.name)
@@ -225,6 +238,7 @@ WRITERS: dict[type[Layer], Writer] = {
     Dense: dense,
     Gelu: gelu,
     LayerNorm: layer_norm,
+    MaxPool: max_pool,
     Permute: permute,
     Product: product,
     Rectifier: rectifier,

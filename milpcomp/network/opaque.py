@@ -4,6 +4,7 @@
     LayerNorm   y = (x - mean(x)) / sqrt(variance(x) + eps)   over the last axes; weight and bias are a Scale behind it
     Softmax     y = exp(x) / sum(exp(x))                      along one axis
     Product     y = x_1 @ x_2                                 matrices of the last two axes, one pair per leading index
+    MaxPool     y = max over a window of x                    channel by channel; pixels of the padding do not take part
 
 Attention is ``Product(Softmax(Product(q / sqrt(d), transposed k)), v)``, with affine layers around it. A Gelu with
 slopes is the rotated GELU of Nayak and Kalyani (TMLR 2024): a slope of 0 silences its channel.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, softmax
 
 from milpcomp.errors import NetworkError, UnsupportedOperatorError
+from milpcomp.network.convolution import Padding, Pair, Window
 from milpcomp.network.layers import FloatArray, Layer, Shape, check_broadcast, frozen_floats
 
 if TYPE_CHECKING:
@@ -191,6 +193,53 @@ class Product(Opaque):
         return len(shape) == 2
 
 
+@dataclass(frozen=True, eq=False)
+class MaxPool(Opaque):
+    """The maximum over windows of images (channels, height, width).
+
+    Parameters
+    ----------
+    kernel, stride : pair of int
+    padding : (top, left, bottom, right)
+        At most half the kernel, so that every window holds a pixel.
+    dilation : pair of int
+    """
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+
+    @property
+    def window(self) -> Window:
+        """Where the kernel reads."""
+        return Window(self.kernel, self.stride, self.padding, self.dilation)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if len(shapes[0]) != 3:
+            raise NetworkError(f"max pooling needs images (channels, height, width), got shape {shapes[0]}")
+        if any(2 * self.padding[i] > self.kernel[i % 2] for i in range(4)):
+            raise NetworkError(f"max pooling of kernel {self.kernel} takes at most half of it as padding")
+        return (shapes[0][0], *self.window.extent(*shapes[0][1:]))
+
+    def apply(self, *inputs: FloatArray) -> FloatArray:
+        top, left, bottom, right = self.padding
+        padded = np.pad(inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
+        result: FloatArray = replace(self, padding=(0, 0, 0, 0)).window.view(padded).max(axis=(-2, -1))
+        return result
+
+    def reached(self, *masks: Mask) -> Mask:
+        result: Mask = self.window.view(masks[0][None])[0].any(axis=(-2, -1))
+        return result
+
+    def needed(self, mask: Mask, shapes: Sequence[Shape]) -> list[Mask]:
+        spread = np.broadcast_to(mask[None, ..., None, None].astype(float), (1, *mask.shape, *self.kernel))
+        return [self.window.fold(spread, *shapes[0][1:])[0] > 0]
+
+    def mixes_channels(self, shape: Shape) -> bool:
+        return False
+
+
 def refuse_opaque(network: Network, action: str) -> None:
     """Raise an error that lists all opaque layers of `network`, if it has any.
 
@@ -210,5 +259,5 @@ def refuse_opaque(network: Network, action: str) -> None:
         raise UnsupportedOperatorError(
             f"{action} cannot handle {len(found)} layer(s) that are neither affine nor rectifiers:\n{listed}\n"
             "such a network can be counted, its channels removed, and the result written; to prove anything about one, "
-            "build it of relu, leaky_relu, prelu or abs, batch norm, and additions"
+            "build it of relu, leaky_relu, prelu or abs, batch norm, average pooling, and additions"
         )

@@ -23,7 +23,7 @@ from milpcomp.network.convolution import AveragePool, Conv2d
 from milpcomp.network.graph import Network, Node
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import Add, Concat, Layer, Rectifier
-from milpcomp.network.opaque import Gelu, LayerNorm, Product, Softmax
+from milpcomp.network.opaque import Gelu, LayerNorm, MaxPool, Product, Softmax
 
 FORMAT = "milpcomp network"
 VERSION = 1
@@ -32,8 +32,8 @@ VERSION = 1
 KINDS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
-        Add, AveragePool, Concat, Conv2d, Dense, Gelu, LayerNorm, Permute, Product, Rectifier, Reshape, Scale, Softmax,
-        Take,
+        Add, AveragePool, Concat, Conv2d, Dense, Gelu, LayerNorm, MaxPool, Permute, Product, Rectifier, Reshape, Scale,
+        Softmax, Take,
     )
 }  # fmt: skip
 """The kinds of layers that a file may name."""

@@ -1,4 +1,4 @@
-"""Operators of torch graphs that are opaque layers: GELU, layer norm, and attention.
+"""Operators of torch graphs that are opaque layers: GELU, layer norm, attention, and max pooling.
 
 One function per operator, with the parameters of its ATen schema; `OPERATORS` is the table by ATen name. Arguments are
 as `torch_build` describes them: values, constants, plain numbers.
@@ -13,7 +13,8 @@ from typing import Any
 from milpcomp.network import torch_arithmetic
 from milpcomp.network.affine import Scale
 from milpcomp.network.index_maps import Permute
-from milpcomp.network.opaque import Gelu, LayerNorm, Product, Softmax
+from milpcomp.network.opaque import Gelu, LayerNorm, MaxPool, Product, Softmax
+from milpcomp.network.torch_arithmetic import pair
 from milpcomp.network.torch_build import Builder, Operator, Refused, Value, array, axis_of, variable
 
 
@@ -76,12 +77,31 @@ def attention(
     return build.add(Product(), build.add(Softmax(rank - 1), scores, part="softmax"), value)
 
 
+def max_pool2d(
+    build: Builder,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Value:
+    """Read a max pooling."""
+    if ceil_mode:
+        raise Refused("rounds the output size up; use ceil_mode=False")
+    kernel, (rows, columns) = pair(kernel_size), pair(padding)
+    # torch hands on an empty list where no stride was given
+    layer = MaxPool(kernel, pair(stride) if stride else kernel, (rows, columns, rows, columns), pair(dilation))
+    return build.add(layer, variable(x))
+
+
 OPERATORS: dict[str, Operator] = {
     "_softmax": softmax,
     "bmm": matmul,
     "gelu": gelu,
     "layer_norm": layer_norm,
     "matmul": matmul,
+    "max_pool2d": max_pool2d,
     "scaled_dot_product_attention": attention,
     "softmax": softmax,
 }

@@ -9,6 +9,7 @@ Either way the result needs no class of this package.
     Rectifier   ReLU, LeakyReLU, PReLU, or positive_slope * relu(x) + negative_slope * clamp(x, max=0)
     Scale       mul, add                        Gelu      GELU, [mul]
     LayerNorm   LayerNorm                       Softmax   Softmax
+    MaxPool     [ConstantPad2d], MaxPool2d
 
 torch refuses images without channels, so they get one channel of zeros where they enter such a step, and lose it again.
 """
@@ -31,7 +32,7 @@ from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import AveragePool, Conv2d, Padding
 from milpcomp.network.index_maps import Permute, Reshape, Take
 from milpcomp.network.layers import FloatArray, Layer, Rectifier, Shape
-from milpcomp.network.opaque import Gelu, LayerNorm, Softmax
+from milpcomp.network.opaque import Gelu, LayerNorm, MaxPool, Softmax
 
 Constant = Callable[[NDArray[np.float64] | NDArray[np.int64], str], fx.Node]
 """Registers an array as a buffer, whose name ends in the given word, and returns the graph node that reads it."""
@@ -143,6 +144,16 @@ def _gelu(layer: Gelu, shape: Shape) -> list[Step]:
 @steps.register
 def _layer_norm(layer: LayerNorm, shape: Shape) -> list[Step]:
     return [nn.LayerNorm(shape[-layer.axes :], layer.eps, elementwise_affine=False)]
+
+
+@steps.register
+def _max_pool(layer: MaxPool, shape: Shape) -> list[Step]:
+    if not shape[0]:
+        return [nn.ZeroPad3d((0, 0, 0, 0, 0, 1)), *_max_pool(layer, (1, *shape[1:])), _no_channels]
+    top, left, bottom, right = layer.padding
+    even = (top, left) == (bottom, right)
+    padding = [] if even else [nn.ConstantPad2d((left, right, top, bottom), -torch.inf)]
+    return [*padding, nn.MaxPool2d(layer.kernel, layer.stride, (top, left) if even else (0, 0), layer.dilation)]
 
 
 @steps.register
