@@ -15,7 +15,8 @@ from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.bounds.tighten import interval_bounds
-from milpcomp.branch.phases import Limits, Outcome, Question, search
+from milpcomp.branch.phases import search
+from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.branch.relaxation import relax
 from milpcomp.branch.simplex import Simplex
 from milpcomp.domain import Box

@@ -11,6 +11,7 @@ import pytest
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.tighten import interval_bounds
 from milpcomp.branch import phases
+from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.compression import compress
 from milpcomp.domain import Box
 from milpcomp.errors import SettingsError
@@ -51,14 +52,22 @@ def test_the_stage_certifies_what_bounds_cannot() -> None:
     assert report.stage_seconds["branch"] > 0
 
 
+def test_few_inputs_split_boxes() -> None:
+    """Boxes are split from the third layer on where inputs are few, phases elsewhere; both end in checked verdicts."""
+    network = tents(-0.25, 0.25)
+    assert [branching.splits_boxes(network, layer) for layer in ("1", "3", "5")] == [False, False, True]
+    wide = chain((11,), Dense(np.ones((1, 11))), *(layer for _ in range(3) for layer in (Rectifier(), Dense([[1.0]]))))
+    assert not any(branching.splits_boxes(wide, node.name) for node in wide.rectifiers)
+
+
 def test_a_verdict_tightens_later_layers_at_once() -> None:
     """With g <= 0 proved, 1/2 - max(0, g) >= 1/2 follows by the interval step: the same stage, no tree of its own."""
     network, box = tents(-0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))
     with ledger.clock(Stage.BRANCH):
         values = ledger.bounds.values
-        limits = phases.Limits(time.monotonic() + 5.0, lambda: False, 2**20)
-        proof = phases.search(network, values, phases.Question("3", 0, 1), ledger.offer, limits).proof
+        limits = Limits(time.monotonic() + 5.0, lambda: False, 2**20)
+        proof = phases.search(network, values, Question("3", 0, 1), ledger.offer, limits).proof
         assert proof is not None
         ledger.prove_by_cases(proof)
     report = ledger.report({}, {}, "complete")
@@ -90,13 +99,13 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
     """Ctrl-C ends a run as interrupted, with all that was decided; a defect inside a search is not swallowed."""
     started = threading.Event()
 
-    def endless(*arguments: object) -> phases.Outcome:
+    def endless(*arguments: object) -> Outcome:
         limits = arguments[-1]
-        assert isinstance(limits, phases.Limits)
+        assert isinstance(limits, Limits)
         started.set()
         while not limits.settled():
             time.sleep(0.01)
-        return phases.Outcome(False, None, 0, 0)
+        return Outcome(False, None, 0, 0)
 
     def interrupting(self: threading.Thread, timeout: float | None = None) -> None:
         join(self, timeout)
@@ -105,17 +114,17 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
 
     join = threading.Thread.join
-    monkeypatch.setattr(branching, "search", endless)
+    monkeypatch.setattr(phases, "search", endless)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "join", interrupting)
         report = certify(tents(-0.25), BOX)
     assert report.ended == "interrupted"
     assert report.layers()["1"][0].phase is Phase.UNSTABLE
 
-    def failing(*arguments: object) -> phases.Outcome:
+    def failing(*arguments: object) -> Outcome:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(branching, "search", failing)
+    monkeypatch.setattr(phases, "search", failing)
     with pytest.raises(ZeroDivisionError):
         certify(tents(-0.25), BOX)
 

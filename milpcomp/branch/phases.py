@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
+from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.branch.relaxation import Relaxation, relax
 from milpcomp.branch.simplex import Answer, Simplex
 from milpcomp.branch.tree import Tree
@@ -35,45 +35,6 @@ BATCH = 32
 
 FLAT = 1e-7
 """A unit whose point lies this close to its rectifier has no gap to close."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """Whether sign * (pre-activation of `unit` of `layer`) <= 0 on the whole domain."""
-
-    layer: str
-    unit: int
-    sign: int
-
-
-@dataclass(frozen=True, eq=False)
-class Limits:
-    """When to stop: at `deadline` (``time.monotonic()``), when `settled` says that nothing is asked any more.
-
-    `bytes` bounds the multipliers that are kept; beyond it a proof is carried on, but nothing is left of it.
-    """
-
-    deadline: float
-    settled: Callable[[], bool]
-    bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a search found.
-
-    Parameters
-    ----------
-    proved : bool
-    proof : BranchProof or None
-        None where nothing was proved, or the proof was too large to keep.
-    nodes, iterations : int
-    """
-
-    proved: bool
-    proof: BranchProof | None
-    nodes: int
-    iterations: int
 
 
 def search(
@@ -213,7 +174,7 @@ class _Search:
             self.stored += multipliers.nbytes
             if self.stored > self.limits.bytes:
                 multipliers = multipliers[:0]
-            self.tree.closed[node] = (objective, multipliers)
+            self.tree.close(node, objective, multipliers)
         return done
 
     def _keep_point(self, columns: FloatArray) -> None:

@@ -15,7 +15,8 @@ from milpcomp.network.layers import IntArray
 class Tree:
     """Nodes by parallel lists, in the order in which they were made; node 0 is the root.
 
-    `closed` holds, per leaf, whether it bounds the objective, and its multipliers.
+    `closed` holds, per leaf, whether it bounds the objective, and its multipliers; a leaf without any has its bounds
+    derived anew.
     """
 
     parent: list[int] = field(default_factory=lambda: [-1])
@@ -23,10 +24,9 @@ class Tree:
     unit_of: list[int] = field(default_factory=lambda: [0])
     point: list[float] = field(default_factory=lambda: [0.0])
     above: list[bool] = field(default_factory=lambda: [False])
-    rebound: list[bool] = field(default_factory=lambda: [False])
-    closed: dict[int, tuple[bool, NDArray[np.float32]]] = field(default_factory=dict)
+    closed: dict[int, tuple[bool, NDArray[np.float32] | None]] = field(default_factory=dict)
 
-    def split(self, node: int, layer: int, unit: int, point: float, rebound: bool = False) -> tuple[int, int]:
+    def split(self, node: int, layer: int, unit: int, point: float) -> tuple[int, int]:
         """Give a node two children, and return them: the one below the point, and the one above."""
         first = len(self.parent)
         for above in (False, True):
@@ -35,8 +35,11 @@ class Tree:
             self.unit_of.append(unit)
             self.point.append(point)
             self.above.append(above)
-            self.rebound.append(rebound)
         return first, first + 1
+
+    def close(self, node: int, objective: bool, multipliers: NDArray[np.float32] | None = None) -> None:
+        """Make a node a leaf."""
+        self.closed[node] = objective, multipliers
 
     def path(self, node: int) -> list[int]:
         """Return the nodes from below the root to `node`."""
@@ -49,7 +52,9 @@ class Tree:
     def proof(self, layer: str, unit: int, sign: int, columns: IntArray) -> BranchProof:
         """Return the finished tree; `columns` (M, 2) says what the multipliers belong to."""
         leaves = sorted(self.closed)
-        multipliers = np.array([self.closed[leaf][1] for leaf in leaves], dtype=np.float32)
+        given = [multipliers for _, multipliers in (self.closed[leaf] for leaf in leaves)]
+        rebound = np.zeros(len(self.parent), dtype=bool)
+        rebound[[leaf for leaf, multipliers in zip(leaves, given, strict=True) if multipliers is None]] = True
         return BranchProof(
             layer=layer,
             unit=unit,
@@ -60,9 +65,9 @@ class Tree:
             unit_of=np.array(self.unit_of, dtype=np.int32),
             point=np.array(self.point, dtype=np.float64),
             above=np.array(self.above, dtype=bool),
-            rebound=np.array(self.rebound, dtype=bool),
+            rebound=rebound,
             leaf=np.array(leaves, dtype=np.int32),
             objective=np.array([self.closed[leaf][0] for leaf in leaves], dtype=bool),
             columns=columns.astype(np.int32).reshape(-1, 2),
-            multipliers=multipliers.reshape(len(leaves), len(columns)),
+            multipliers=np.array([m for m in given if m is not None], dtype=np.float32).reshape(len(leaves), -1),
         )

@@ -1,9 +1,9 @@
-"""The branch stage: every open neuron side by side, one search each, easy ones first.
+"""The branch stage: every open neuron, layer by layer, several side by side, easy ones first.
 
-Searches run in threads, as the simplex lets go of the interpreter lock. Each takes the bounds of the moment it starts
-at; what it proves is entered at once and serves the searches after it. As all its multipliers are stored, tighter
-bounds that others enter in the meantime cannot spoil a proof. A first round gives every question a short time, so that
-no hard neuron stands before easy ones.
+Networks with few inputs split the input box, from the third layer on; all others split phases. Searches run in threads,
+as the simplex and large array operations let go of the interpreter lock. The layers below a search do not change while
+it runs, as a layer waits for the one before; what a search proves is entered at once and serves all later layers. A
+first round gives every question a short time, so that no hard neuron stands before easy ones.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from milpcomp.branch.phases import Limits, Outcome, Question, search
+from milpcomp.branch import boxes, phases
+from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.domain import FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.encoding import pre_activation_bounds
+from milpcomp.network import INPUT, Network
+from milpcomp.network.canonical import canonical
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Proof
 
@@ -46,21 +49,30 @@ def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: 
         Limit of all proofs together. A verdict whose proof does not fit rests on the search's own word.
     """
     for share in ROUNDS:
-        if not ledger.done():
-            _Round(ledger, deadline, share * neuron_time_limit_s, max_bytes).run()
+        for layer in ledger.layers:
+            if time.monotonic() < deadline and (ledger.open_active(layer) | ledger.open_inactive(layer)).any():
+                _Layer(ledger, layer, deadline, share * neuron_time_limit_s, max_bytes).run()
 
 
-class _Round:
-    """One pass over the open pairs."""
+def splits_boxes(network: Network, layer: str) -> bool:
+    """Tell whether questions about a layer are searched over boxes: few inputs, and two or more layers below."""
+    return network.width(INPUT) <= boxes.FEW_INPUTS and len(canonical(network, upto=layer).forms) > 2
 
-    def __init__(self, ledger: Ledger, deadline: float, limit_s: float, max_bytes: int) -> None:
-        self.ledger, self.deadline, self.limit_s, self.max_bytes = ledger, deadline, limit_s, max_bytes
+
+class _Layer:
+    """One pass over the open pairs of one layer."""
+
+    def __init__(self, ledger: Ledger, layer: str, deadline: float, limit_s: float, max_bytes: int) -> None:
+        self.search = boxes.search if splits_boxes(ledger.network, layer) else phases.search
+        self.ledger, self.layer = ledger, layer
+        self.deadline, self.limit_s, self.max_bytes = deadline, limit_s, max_bytes
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.failure: BaseException | None = None
         self.questions = self._questions()
 
     def run(self) -> None:
+        """Settle what the limits allow; exceptions of searches come out here."""
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
@@ -77,13 +89,12 @@ class _Round:
             raise self.failure
 
     def _questions(self) -> Iterator[Question]:
-        """Yield the open pairs, layer by layer as in the ledger, in each layer the ones nearest to a decision first."""
-        for layer in self.ledger.layers:
-            lower, upper = pre_activation_bounds(self.ledger.network, self.ledger.bounds, layer)
-            pairs = [Question(*pair) for pair in self.ledger.open_pairs() if pair[0] == layer]
-            with np.errstate(all="ignore"):
-                share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
-            yield from sorted(pairs, key=lambda question: float(share[question.sign][question.unit]))
+        """Return the open pairs, the ones nearest to a decision first."""
+        lower, upper = pre_activation_bounds(self.ledger.network, self.ledger.bounds, self.layer)
+        pairs = [Question(*pair) for pair in self.ledger.open_pairs() if pair[0] == self.layer]
+        with np.errstate(all="ignore"):
+            share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
+        return iter(sorted(pairs, key=lambda question: float(share[question.sign][question.unit])))
 
     def _work(self) -> None:
         try:
@@ -91,7 +102,7 @@ class _Round:
                 values = self.ledger.bounds.values
                 limits = Limits(self._end(), lambda question=question: self._settled(question), self._room())  # type: ignore[misc]
                 try:
-                    outcome = search(self.ledger.network, values, question, self._offer, limits)
+                    outcome = self.search(self.ledger.network, values, question, self._offer, limits)
                 except SolverError:
                     continue  # no finite bounds: it stays undecided
                 self._enter(question, outcome)

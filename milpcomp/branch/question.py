@@ -1,0 +1,47 @@
+"""What a search is asked, when it has to stop, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from milpcomp.bounds.branch_proof import BranchProof
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether sign * (pre-activation of `unit` of `layer`) <= 0 on the whole domain."""
+
+    layer: str
+    unit: int
+    sign: int
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """When to stop: at `deadline` (``time.monotonic()``), when `settled` says that nothing is asked any more.
+
+    `bytes` bounds the multipliers that are kept; beyond it a proof is carried on, but nothing is left of it.
+    """
+
+    deadline: float
+    settled: Callable[[], bool]
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a search found.
+
+    Parameters
+    ----------
+    proved : bool
+    proof : BranchProof or None
+        None where nothing was proved, or the proof was too large to keep.
+    nodes, iterations : int
+    """
+
+    proved: bool
+    proof: BranchProof | None
+    nodes: int
+    iterations: int
