@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import itertools
 import os
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
+import milpcomp
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -259,15 +262,26 @@ def test_readme_commands_exist() -> None:
 
 @pytest.mark.slow
 def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's Python example runs as printed from the checkout, and its own assertions hold."""
+    """The README's Python examples run as printed from the checkout, in order, and their own assertions hold."""
     (tmp_path / "models").symlink_to(ROOT / "models")
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.syspath_prepend(str(ROOT))
     names: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec"), names)
+    for example in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL):
+        exec(compile(example, "README.md", "exec"), names)
     counts = names["report"].counts()
     assert sum(counts.values()) == 500
     assert (tmp_path / "small.onnx").is_file()
+
+
+def test_public_names_are_the_same_everywhere() -> None:
+    """What type checkers see, what is imported on first use and `__all__` are the same names, and each can be had."""
+    tree = ast.parse((ROOT / "milpcomp" / "__init__.py").read_text())
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == set(milpcomp.__all__)
+    for name in milpcomp.__all__:
+        assert getattr(milpcomp, name) is not None
 
 
 def test_continuous_integration_runs_the_readme_commands_strictly() -> None:
