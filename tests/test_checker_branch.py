@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milpcomp.bounds.branch_proof import BranchProof
-from milpcomp.checker import Finding, check
+from milpcomp.checker import Finding, check, check_compression
 from milpcomp.checker.backward import frame_of, substitute, unit_rows
 from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.branch_tree import read_tree
@@ -28,6 +28,7 @@ from milpcomp.checker.multipliers import Multipliers
 from milpcomp.checker.rebound import rebound
 from milpcomp.checker.records import Slopes, earlier_rectifiers
 from milpcomp.checker.sweep import prove_bounds
+from milpcomp.compression import compress
 from milpcomp.domain import Box
 from milpcomp.network import Add, Dense, Network, Node, Rectifier
 from milpcomp.stability.report import Report
@@ -149,6 +150,15 @@ def test_a_proof_that_fails_is_a_problem_and_rejects_its_verdict() -> None:
     assert checked.problems == (
         "the upper bound of 3[0] by cases is not proved: what is recorded for leaf 1 bounds it by 0.875 only",
     )
+
+
+def test_compressions_rest_on_proofs_by_cases() -> None:
+    """What was removed because of a tree is accepted with the tree, and not without it."""
+    network, report = twins(), twins_report((record(),))
+    smaller = compress(network, report)
+    assert len(smaller.network.rectifiers) < 2
+    assert check_compression(network, smaller, LINE, report).accepted
+    assert not check_compression(network, smaller, LINE, replace(report, proofs=())).accepted
 
 
 def test_proofs_that_were_not_kept_are_not_checkable() -> None:
