@@ -17,9 +17,9 @@ than the published one. Autoencoders ``A-B-A`` (784-A-B-A-784) have no sweep: ``
 l1 = 0.0002, ``proximal`` the proximal map at 0.00002.
 
 A network is a ``.safetensors`` file of float32 weights and a ``.json`` card. Every training run is kept in a folder
-``runs`` of the cache and skipped when it is there already. Finished networks of the small shapes go to ``models/grid``,
-those of the large ones to the cache: the folder ``grid`` of $MILPCOMP_CACHE, or of ~/.cache/milpcomp. `find` looks in
-both.
+``runs`` of the cache and skipped when it is there already, and so is a shape all of whose networks are. Finished
+networks of the small shapes go to ``models/grid``, those of the large ones to the cache: the folder ``grid`` of
+$MILPCOMP_CACHE, or of ~/.cache/milpcomp. `find` looks in both. ``--out`` with an empty folder trains all anew.
 
 Source: the grid of Serra, Yu, Kumar, Ramalingam (NeurIPS 2021); the recipe is in grid_training.py.
 """
@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from models.data import load_images
-from models.grid_runs import Card, Data, as_json, result, run, write
+from models.grid_runs import Card, Data, as_json, result, run, stored, write
 from models.grid_training import PUBLISHED, SHORT, Recipe, Schedule
 
 SHIPPED = Path(__file__).resolve().parent / "grid"
@@ -62,6 +62,11 @@ class Shape:
     published: float | None = None
     candidates: tuple[float, ...] = (0.0001, 0.00015, 0.0002)
     shipped: bool = True
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The names of its variants."""
+        return ("0", "half", "full", "proximal") if self.candidates else ("0", "weak", "strong", "proximal")
 
 
 def _autoencoder(outer: int, inner: int, shipped: bool = False) -> Shape:
@@ -149,46 +154,73 @@ def train_shape(name: str, data: Data, runs: Path, out: Path, schedule: Schedule
     dict
         The card of every variant.
     """
-    shape = SHAPES[name]
-    inputs = data.images.shape[1]
-    if shape.candidates:
-        base = Recipe((inputs, *shape.hidden, int(data.labels.max()) + 1), schedule=schedule)
-        accuracies = {
-            l1: run(name, replace(base, l1=l1), data, runs)["test_accuracy"] for l1 in (0.0, *shape.candidates)
-        }
-        without = accuracies[0.0] if shape.published is None else shape.published
-        lbar = choose_lbar(without, {l1: accuracies[l1] for l1 in shape.candidates})
-        amounts = {"0": 0.0, "half": lbar / 2, "full": lbar, "proximal": lbar}
-        extra: Card = {
-            "accuracy_to_keep": without,
-            "sweep": [{"l1": l1, "test_accuracy": reached} for l1, reached in accuracies.items()],
-        }
-    else:
-        base = Recipe((inputs, *shape.hidden, inputs), task="reconstruct", schedule=schedule)
-        amounts, extra = {"0": 0.0, "weak": WEAK, "strong": STRONG, "proximal": WEAK}, {}
-    cards = {}
-    for variant, l1 in amounts.items():
-        recipe = replace(base, l1=l1, proximal=variant == "proximal")
+    cards = {variant: stored(out / f"{name}_{variant}.safetensors") for variant in SHAPES[name].variants}
+    known = {
+        variant: card for variant, card in cards.items() if card and _as_asked(card, SHAPES[name], schedule, seeds)
+    }
+    if len(known) == len(cards):
+        return known
+    recipes, extra = plan(name, data, runs, schedule)
+    made = {}
+    for variant, recipe in recipes.items():
         over_seeds = [run(name, replace(recipe, seed=seed), data, runs) for seed in range(seeds)]
         card = over_seeds[0] | {"file": f"{name}_{variant}.safetensors"} | extra
         if seeds > 1:
             keys = [key for key in ("test_accuracy", "test_loss", "zero_share", "share_within_1e-5") if key in card]
-            card["mean_over_seeds"] = {"seeds": seeds} | {
-                key: round(sum(one[key] for one in over_seeds) / seeds, 6) for key in keys
-            }
+            means = {key: round(sum(one[key] for one in over_seeds) / seeds, 6) for key in keys}
+            card["mean_over_seeds"] = {"seeds": seeds} | means
         write(out / card["file"], (runs / over_seeds[0]["file"]).read_bytes())
         write(out / f"{name}_{variant}.json", as_json(card))
-        cards[variant] = card
-    return cards
+        made[variant] = card
+    return made
+
+
+def plan(name: str, data: Data, runs: Path, schedule: Schedule) -> tuple[dict[str, Recipe], Card]:
+    """Return the recipe of every variant of a shape, and what the cards say of the choice.
+
+    The choice of lbar trains the candidates, unless they are in `runs` already.
+    """
+    shape = SHAPES[name]
+    inputs = data.images.shape[1]
+    if not shape.candidates:
+        base = Recipe((inputs, *shape.hidden, inputs), task="reconstruct", schedule=schedule)
+        amounts, extra = (0.0, WEAK, STRONG, WEAK), {}
+    else:
+        base = Recipe((inputs, *shape.hidden, int(data.labels.max()) + 1), schedule=schedule)
+        swept = {l1: run(name, replace(base, l1=l1), data, runs)["test_accuracy"] for l1 in (0.0, *shape.candidates)}
+        without = swept[0.0] if shape.published is None else shape.published
+        lbar = choose_lbar(without, {l1: swept[l1] for l1 in shape.candidates})
+        amounts = (0.0, lbar / 2, lbar, lbar)
+        sweep = [{"l1": l1, "test_accuracy": reached} for l1, reached in swept.items()]
+        extra = {"accuracy_to_keep": without, "sweep": sweep}
+    recipes = {
+        variant: replace(base, l1=l1, proximal=variant == "proximal")
+        for variant, l1 in zip(shape.variants, amounts, strict=True)
+    }
+    return recipes, extra
+
+
+def _as_asked(card: Card, shape: Shape, schedule: Schedule, seeds: int) -> bool:
+    """Say whether a card comes from this shape, schedule, number of seeds and sweep."""
+    candidates = [row["l1"] for row in card.get("sweep", [])][1:]
+    return bool(
+        card["recipe"]["sizes"][1:-1] == list(shape.hidden)
+        and card["recipe"]["schedule"] == asdict(schedule)
+        and card.get("mean_over_seeds", {"seeds": 1})["seeds"] == seeds
+        and candidates == list(shape.candidates)
+    )
 
 
 def table(cards: dict[str, Card]) -> str:
     """Return a Markdown table with a row for every named card."""
-    lines = ["| network | l1 | test accuracy or loss | zeros | within 1e-5 | seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| network | l1 | test accuracy or loss | zeros | within 1e-5 | CPU seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, card in cards.items():
         shares = f"{100 * card['zero_share']:.1f} % | {100 * card['share_within_1e-5']:.1f} %"
         l1 = f"{card['recipe']['l1']:.7f}".rstrip("0").rstrip(".")
-        lines.append(f"| {name} | {l1} | {result(card)} | {shares} | {card['seconds']:.0f} |")
+        lines.append(f"| {name} | {l1} | {result(card)} | {shares} | {card['cpu_seconds']:.0f} |")
     return "\n".join(lines)
 
 

@@ -54,11 +54,10 @@ def run(shape: str, recipe: Recipe, data: Data, folder: Path) -> Card:
     """
     name = f"{shape}_l1-{recipe.l1:.6f}".rstrip("0").rstrip(".")
     name += "_proximal" * recipe.proximal + f"_seed-{recipe.seed}"
-    card_file, weights_file = folder / f"{name}.json", folder / f"{name}.safetensors"
-    if card_file.is_file() and weights_file.is_file():
-        card: Card = json.loads(card_file.read_text())
-        if card["recipe"] == plain(recipe) and card["sha256"] == digest(weights_file.read_bytes()):
-            return card
+    weights_file = folder / f"{name}.safetensors"
+    card = stored(weights_file)
+    if card is not None and card["recipe"] == plain(recipe):
+        return card
 
     def report(epoch: int) -> None:
         if epoch % 10 == 0:
@@ -73,9 +72,18 @@ def run(shape: str, recipe: Recipe, data: Data, folder: Path) -> Card:
     content = save({key: value.contiguous() for key, value in model.state_dict().items()})
     card = {"file": weights_file.name, "sha256": digest(content), **describe(recipe, model, data), **seconds}
     write(weights_file, content)
-    write(card_file, as_json(card))
+    write(weights_file.with_suffix(".json"), as_json(card))
     print(f"{name}: {result(card)}, {card['seconds']} s", flush=True)
     return card
+
+
+def stored(weights_file: Path) -> Card | None:
+    """Return the card beside a weights file, or None unless both are there and the card has the digest of the file."""
+    card_file = weights_file.with_suffix(".json")
+    if not (card_file.is_file() and weights_file.is_file()):
+        return None
+    card: Card = json.loads(card_file.read_text())
+    return card if card["sha256"] == digest(weights_file.read_bytes()) else None
 
 
 def describe(recipe: Recipe, model: nn.Sequential, data: Data) -> Card:

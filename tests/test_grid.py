@@ -180,6 +180,20 @@ def test_an_interrupted_shape_goes_on_where_it_stopped(
     assert {v: c["sha256"] for v, c in cards.items()} == {v: c["sha256"] for v, c in uninterrupted.items()}
 
 
+def test_a_finished_shape_needs_no_runs(tmp_path: Path, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all variants in place nothing is trained, also where the single runs are gone; more seeds are trained."""
+    monkeypatch.setitem(SHAPES, "tiny", Shape((3,), candidates=(0.001,)))
+    cards = train_shape("tiny", data, tmp_path / "runs", tmp_path, TINY)
+    monkeypatch.setattr(grid_runs, "train", _never)
+    assert train_shape("tiny", data, tmp_path / "gone", tmp_path, TINY) == cards
+    for schedule, seeds in ((SHORT, 1), (TINY, 2)):
+        with pytest.raises(AssertionError, match="trained again"):
+            train_shape("tiny", data, tmp_path / "gone", tmp_path, schedule, seeds)
+    monkeypatch.setitem(SHAPES, "tiny", Shape((3,), candidates=(0.002,)))
+    with pytest.raises(AssertionError, match="trained again"):
+        train_shape("tiny", data, tmp_path / "gone", tmp_path, TINY)
+
+
 def test_lbar_is_the_largest_l1_that_keeps_the_accuracy() -> None:
     """0.05 points less accuracy than l1 = 0 pass, 0.06 do not; if all cost more, the smallest l1 is taken."""
     assert choose_lbar(0.98, {1e-4: 0.983, 2e-4: 0.9795, 3e-4: 0.9794}) == 2e-4
@@ -261,8 +275,7 @@ def test_shipped_networks_match_their_cards() -> None:
     """Shapes ship with all variants or none; digest, size and zeros are those on the card; all fit into 16 MB."""
     names = {file.stem for file in _shipped_cards()}
     for shape, spec in SHAPES.items():
-        variants = ("0", "half", "full", "proximal") if spec.candidates else ("0", "weak", "strong", "proximal")
-        assert [f"{shape}_{v}" in names for v in variants] in ([spec.shipped] * 4, [False] * 4)
+        assert [f"{shape}_{v}" in names for v in spec.variants] in ([spec.shipped] * 4, [False] * 4)
     for file in _shipped_cards():
         card, weights = json.loads(file.read_text()), file.with_suffix(".safetensors")
         assert card["file"] == weights.name
