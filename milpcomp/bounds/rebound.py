@@ -37,6 +37,10 @@ LINEAR = 0.1
 """How much the width of the target's linear bound counts for a split; measured on ACAS Xu, where 0 .. 0.5 are alike."""
 
 
+BLOCK_ELEMENTS = 50_000
+"""How many coefficients a block of rows may have at the node it starts from: what a core's own cache holds."""
+
+
 @dataclass(frozen=True, eq=False)
 class BoxBounds:
     """What is known of the target in B boxes.
@@ -58,11 +62,25 @@ class BoxBounds:
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """The lines around one rectifier in every box, (B, neurons); as in `milpcomp.bounds.relaxation`."""
+    """The lower lines of ``c * y`` around one rectifier in every box, (B, neurons), by the sign of c.
 
-    chord: FloatArray
-    intercept: FloatArray
-    tangent: FloatArray
+    ``c y >= c * (rise * g)`` with the tangent or the chord in place of rise, plus c times the chord's intercept.
+    """
+
+    rise: FloatArray  # slope where c >= 0
+    fall: FloatArray  # slope where c < 0
+    rise_height: FloatArray | None  # intercepts; None where all are 0
+    fall_height: FloatArray | None
+
+
+def _lines(layer: Rectifier, bounds: Interval) -> _Lines:
+    """Return the lines with standard slopes over bounds with a batch axis."""
+    found, count = relaxation(layer, bounds), len(bounds.lower)
+    tangent = found.tangent(default_alphas(bounds)).reshape(count, -1)
+    chord, intercept, convex = (a.reshape(count, -1) for a in (found.chord, found.intercept, found.convex))
+    heights = np.where(convex, 0.0, intercept), np.where(convex, intercept, 0.0)
+    rise_height, fall_height = (height if height.any() else None for height in heights)
+    return _Lines(np.where(convex, tangent, chord), np.where(convex, chord, tangent), rise_height, fall_height)
 
 
 class Rebound:
@@ -124,10 +142,7 @@ class _Walk:
     def _visit(self, node: Node) -> None:
         value = step(node.layer, [self.values[name] for name in node.inputs]).meet(self.shared.values[node.name])
         if isinstance(node.layer, Rectifier):
-            lines = relaxation(node.layer, self.values[node.inputs[0]])
-            tangent = lines.tangent(default_alphas(self.values[node.inputs[0]]))
-            flat = (a.reshape(self.count, -1) for a in (lines.chord, lines.intercept, tangent))
-            self.lines[node.name] = _Lines(*flat)
+            self.lines[node.name] = _lines(node.layer, self.values[node.inputs[0]])
         elif node.name in self.shared.substitutions:
             value = self._tightened(node.name, value)
         self.values[node.name] = value
@@ -138,14 +153,17 @@ class _Walk:
         if not len(unit):
             self.shares[name] = box, unit, np.zeros((0, self.width.shape[1]))
             return value
-        substitution = self.shared.substitutions[name]
-        rows = substitution.rows(unit, np.ones(len(unit)))
-        run = self._run(substitution, box)
-        lower[box, unit] = np.maximum(lower[box, unit], run.bound(rows))
-        upper[box, unit] = np.minimum(upper[box, unit], -self._run(substitution, box).bound(-rows))
-        reach = np.abs(run.final) * self.width[box]
-        total = np.maximum(reach.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-        self.shares[name] = box, unit, reach / total
+        substitution, share = self.shared.substitutions[name], np.zeros((len(unit), self.width.shape[1]))
+        block = max(1, BLOCK_ELEMENTS // self.shared.network.width(name))
+        for start in range(0, len(unit), block):
+            some = slice(start, start + block)
+            at, rows = (box[some], unit[some]), substitution.rows(unit[some], np.ones(len(unit[some])))
+            upper[at] = np.minimum(upper[at], -self._run(substitution, box[some]).bound(-rows))
+            run = self._run(substitution, box[some])
+            lower[at] = np.maximum(lower[at], run.bound(rows))
+            reach = np.abs(run.final) * self.width[box[some]]
+            share[some] = reach / np.maximum(reach.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        self.shares[name] = box, unit, share
         return Interval(lower.reshape(value.lower.shape), upper.reshape(value.lower.shape))
 
     def _run(self, substitution: Substitution, case: IntArray) -> _BoxRun:
@@ -171,12 +189,16 @@ class _BoxRun(Run):
     def _rectifier(self, node: Node, row: FloatArray) -> FloatArray:
         lines, base = self.lines[node.name], self.shared.relaxations[node.name]
         self._account(row, base.weight, row.shape[1], node.inputs[0])
-        on_tangent = (row >= 0) == base.convex
-        slope = np.where(on_tangent, lines.tangent[self.case], lines.chord[self.case])
-        loss = np.where(on_tangent, 0.0, row) * lines.intercept[self.case]
-        self._add(loss.sum(axis=1))
-        self.loss[node.name] = loss
-        return row * slope
+        positive, negative = np.maximum(row, 0.0), np.minimum(row, 0.0)
+        for part, height in ((positive, lines.rise_height), (negative, lines.fall_height)):
+            if height is not None:
+                loss = part * height.take(self.case, axis=0)
+                self._add(loss.sum(axis=1))
+                self.loss[node.name] = loss + self.loss.get(node.name, 0.0)
+        positive *= lines.rise.take(self.case, axis=0)
+        negative *= lines.fall.take(self.case, axis=0)
+        positive += negative
+        return positive
 
     def finish(self) -> FloatArray:
         """Take the least value over the boxes, and subtract all errors."""
