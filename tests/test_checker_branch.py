@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -362,13 +363,57 @@ def test_float_bounds_of_leaves_enclose_the_exact_ones(
 ) -> None:
     """For any multipliers, numbers and boxes, the exact bound lies between what floats say at least and at most."""
     network, lower, upper, rng = case
+    require_enclosure(network, lower, upper, rng, lambda shape: _multipliers(rng, shape, size))
+
+
+@pytest.mark.parametrize("widths", [[1, 60, 2], [60, 2, 1], [3, 30, 30, 1]])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0])
+def test_rounding_is_accounted_for_where_it_happens(widths: list[int], scale: float) -> None:
+    """Sums of many heights, of many coefficients, over many inputs: each rounds by more than the last bit."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        network = with_end(mlp(widths, rng, None, None))
+        lower = rng.normal(size=widths[0])
+        require_enclosure(
+            network,
+            lower,
+            lower + rng.random(widths[0]),
+            rng,
+            lambda shape, rng=rng: (scale * rng.normal(size=shape)).astype(np.float32),  # type: ignore[misc]
+        )
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_coefficients_that_cancel(order: tuple[int, ...]) -> None:
+    """The coefficient of x is 2^60 + 1 - 2^60, whatever floats make of it, though all pre-activations are small."""
+    big = 2.0**60
+    rows = np.array([[big, -big, 0.0, 0.0], [1.0, big, -big, -1.0], [-big, 0.0, big, 0.0]])[list(order)]
+    network = chain((4,), Dense(rows), Rectifier(1.0, 1.0), Dense([[1.0, 1.0, 1.0]]), Rectifier())
+    for sign in (1.0, -1.0):
+        require_enclosure(
+            network,
+            np.ones(4),
+            np.array([1.0 + 2.0**-50] * 3 + [1.0]),
+            np.random.default_rng(0),
+            lambda shape, sign=sign: np.full(shape, sign, dtype=np.float32),  # type: ignore[misc]
+        )
+
+
+def require_enclosure(
+    network: Network,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    rng: np.random.Generator,
+    draw: Callable[[tuple[int, ...]], np.ndarray],
+) -> None:
+    """Assert that float bounds with drawn multipliers, with and without an objective, enclose the exact ones."""
     model, name = read_network(network), network.rectifiers[-1].name
     source = network[name].inputs[0]
     with np.errstate(all="ignore"):
         bounds = prove_bounds(model, (lower.reshape(-1), upper.reshape(-1)))
         recorded = {
-            step.name: (rng.permutation(len(step.positive)), _multipliers(rng, (2, len(step.positive)), size))
-            for step in model.rectifiers
+            step.name: (rng.permutation(len(step.positive)), draw((2, len(step.positive))))
+            for step in model.rectifiers[:-1]
         }
         boxes = {key: Interval(bounds[key].lower[None], bounds[key].upper[None]) for key in bounds}
         frame, unit = frame_of(model, bounds), int(rng.integers(model.size(source)))
