@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from milpcomp.errors import DomainError, SettingsError
 from milpcomp.network.graph import INPUT, Network
 from milpcomp.network.layers import Affine, Concat, FloatArray, Rectifier
+from milpcomp.network.opaque import refuse_opaque
 from milpcomp.paths.distribution import packed_polynomials, unpack
 
 
@@ -80,6 +81,8 @@ def gradient_flow(
     ------
     SettingsError, DomainError
         If the graph is of another network, or numbers or inputs do not fit.
+    UnsupportedOperatorError
+        If the network has opaque layers, whose derivatives are not known here.
     """
     inputs = np.asarray(x, dtype=np.float64)
     if inputs.shape[1:] != network.input_shape or not len(inputs):
@@ -88,6 +91,7 @@ def gradient_flow(
         raise SettingsError("gradient flow needs a network with a vector of logits, and bins and draws of at least 1")
     if not {node for node in graph if node != INPUT} <= {node.name for node in network.nodes}:
         raise SettingsError("the graph names layers that this network does not have; make it with filter_graph")
+    refuse_opaque(network, "gradient flow")
     walk = _Walk(network, graph, inputs, labels)
     rng = np.random.default_rng(seed)
     lengths = sorted(walk.counts[graph.graph["sink"]])
