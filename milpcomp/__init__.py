@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from milpcomp.errors import MilpcompError as MilpcompError
     from milpcomp.network import Network as Network
     from milpcomp.network.load import load as load
+    from milpcomp.paths import filter_graph as filter_graph
+    from milpcomp.paths import path_lengths as path_lengths
     from milpcomp.pipeline import analyze as analyze
     from milpcomp.report.analysis import Analysis as Analysis
+    from milpcomp.robustness import certified_robustness as certified_robustness
+    from milpcomp.robustness import fgsm as fgsm
+    from milpcomp.robustness import local_lipschitz_bound as local_lipschitz_bound
+    from milpcomp.robustness import pgd as pgd
     from milpcomp.rotated import RotatedGELU as RotatedGELU
     from milpcomp.rotated import RotatedReLU as RotatedReLU
     from milpcomp.rotated import rotate as rotate
@@ -58,13 +64,19 @@ _HOMES = {
     "RotatedGELU": "milpcomp.rotated",
     "RotatedReLU": "milpcomp.rotated",
     "analyze": "milpcomp.pipeline",
+    "certified_robustness": "milpcomp.robustness",
     "certify": "milpcomp.stability.certify",
     "check": "milpcomp.checker",
     "check_compression": "milpcomp.checker",
     "compress": "milpcomp.compression",
+    "fgsm": "milpcomp.robustness",
+    "filter_graph": "milpcomp.paths",
     "load": "milpcomp.network.load",
     "load_compression": "milpcomp.compression",
     "load_report": "milpcomp.stability.storage",
+    "local_lipschitz_bound": "milpcomp.robustness",
+    "path_lengths": "milpcomp.paths",
+    "pgd": "milpcomp.robustness",
     "read_vnnlib": "milpcomp.vnnlib",
     "remove_channels": "milpcomp.channels",
     "rotate": "milpcomp.rotated",
@@ -85,13 +97,19 @@ __all__ = [
     "RotatedGELU",
     "RotatedReLU",
     "analyze",
+    "certified_robustness",
     "certify",
     "check",
     "check_compression",
     "compress",
+    "fgsm",
+    "filter_graph",
     "load",
     "load_compression",
     "load_report",
+    "local_lipschitz_bound",
+    "path_lengths",
+    "pgd",
     "read_vnnlib",
     "remove_channels",
     "rotate",

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from milpcomp import load
 from milpcomp.domain import Box
-from milpcomp.errors import DomainError, ResultError, SettingsError
+from milpcomp.errors import DomainError, ResultError, SettingsError, UnsupportedOperatorError
 from milpcomp.network.affine import Dense, Scale
 from milpcomp.network.convolution import Conv2d
 from milpcomp.network.graph import INPUT, Network, Node
 from milpcomp.network.layers import Add, Concat, Rectifier
+from milpcomp.network.opaque import Gelu
 from milpcomp.paths import active_filters, block_graph, filter_graph, gradient_flow, path_lengths, seed_graph
 from milpcomp.stability.certify import certify
 
@@ -339,3 +340,15 @@ def test_published_checkpoint(shared_data: Path) -> None:
     assert (whole.paths, whole.maximum, whole.mean) == (512, 672, 336.0)
     assert (cut.paths, cut.maximum) == (512, 672 - 26)
     assert active_filters(network, 0.1)["layer3.2.conv2"] == 40
+
+
+def test_gradient_flow_refuses_opaque_layers() -> None:
+    """What is neither affine nor a rectifier has derivatives that are not known here; nothing is made up."""
+    nodes = [
+        Node("a", Dense(np.eye(2), np.zeros(2)), (INPUT,)),
+        Node("gelu", Gelu(np.ones(2)), ("a",)),
+        Node("b", Dense(np.eye(2), np.zeros(2)), ("gelu",)),
+    ]
+    network = Network((2,), nodes)
+    with pytest.raises(UnsupportedOperatorError, match="gradient flow cannot handle 1 layer"):
+        gradient_flow(network, filter_graph(network), np.ones((1, 2)))

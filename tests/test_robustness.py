@@ -14,6 +14,7 @@ from torch import nn
 
 from milpcomp import load
 from milpcomp.errors import DomainError, SettingsError
+from milpcomp.network import INPUT, Network, Node, Scale
 from milpcomp.robustness import (
     Attack,
     LipschitzSearch,
@@ -22,6 +23,7 @@ from milpcomp.robustness import (
     evaluate,
     fgsm,
     local_lipschitz,
+    normalised,
     pgd,
     preset,
 )
@@ -189,6 +191,19 @@ def test_normalisation_is_part_of_the_model() -> None:
     assert model(x).tolist() == [[1.0, 0.5]]
     with pytest.raises(SettingsError, match="std"):
         Normalised(inner, [0.5], [0.0])
+
+
+def test_normalisation_of_a_network() -> None:
+    """As the first layer of a network, normalisation is the same function, and the name of the layer is free."""
+    inner = Network((2, 1, 1), [Node("normalised", Scale(3.0, 1.0), (INPUT,))])
+    network = normalised(inner, [0.5, 0.0], [0.5, 2.0])
+    x = np.array([[[[1.0]], [[1.0]]]])
+    assert network.forward(x).ravel().tolist() == [3 * 1.0 + 1, 3 * 0.5 + 1]
+    assert [node.name for node in network.nodes] == ["normalised_", "normalised"]
+    assert normalised(inner, [1.0], [1.0]).forward(x).ravel().tolist() == [1.0, 1.0]
+    for mean_, std in (([0.5], [0.0]), ([0.1] * 3, [1.0] * 3), ([math.nan], [1.0])):
+        with pytest.raises(SettingsError, match="std"):
+            normalised(inner, mean_, std)
 
 
 def test_evaluate_counts_and_settings() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milpcomp.cli import inputs
+from milpcomp.cli import inputs, studies
 from milpcomp.errors import ResultError, SettingsError
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compress": compress,
     "check": check,
     "channels": channels,
+    "paths": studies.paths,
+    "attack": studies.attack,
     "export": export,
 }
 

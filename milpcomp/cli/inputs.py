@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,36 @@ def network(options: argparse.Namespace) -> Network:
     from milpcomp.network.load import load
 
     return load(options.network, architecture=options.architecture, input_shape=options.input_shape)
+
+
+def networks(options: argparse.Namespace) -> dict[str, Network]:
+    """Load several networks, by the names of their files; checkpoints take the architectures in turn, or share one.
+
+    Raises
+    ------
+    SettingsError
+        If the architectures are more than one and not as many as checkpoints.
+    """
+    from milpcomp.network.load import CHECKPOINTS, load
+
+    checkpoints = [path for path in options.networks if Path(path).suffix.lower() in CHECKPOINTS]
+    given = options.architecture or [None]
+    if len(given) not in (1, len(checkpoints)) or (options.architecture and not checkpoints):
+        raise SettingsError(
+            f"{len(checkpoints)} of the networks are checkpoints; give --architecture once, or once for each, "
+            f"not {len(given)} times"
+        )
+    architectures = iter(given * len(checkpoints) if len(given) == 1 else given)
+    found: dict[str, Network] = {}
+    for path in options.networks:
+        name, number = Path(path).stem, 2
+        while name in found:
+            name, number = f"{Path(path).stem} ({number})", number + 1
+        if path in checkpoints:
+            found[name] = load(path, architecture=next(architectures), input_shape=options.input_shape)
+        else:
+            found[name] = load(path)
+    return found
 
 
 def check_settings(options: argparse.Namespace) -> None:

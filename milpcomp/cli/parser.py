@@ -66,7 +66,7 @@ def parser() -> Parser:
     )
     main.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_analyze, _certify, _compress, _check, _channels, _export):
+    for add in (_analyze, _certify, _compress, _check, _channels, _paths, _attack, _export):
         add(commands)
     return main
 
@@ -164,6 +164,70 @@ def _channels(commands: Any) -> None:
     _output_options(command, "folder for the results; one that exists is reused")
 
 
+def _paths(commands: Any) -> None:
+    command = _command(
+        commands,
+        "paths",
+        "count the ways through networks by how many active filters they pass",
+        "The distribution is exact, however many ways there are. The folder gets the table, the distribution (.csv),\n"
+        "figures of it and of small networks' graphs, and paths.json.",
+        "paths relu.npz rotated.npz --threshold 0.1",
+        "paths resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32 --threshold 0.1",
+        "paths --counts wrn-40-4.json --preset rrelu-2022",
+    )
+    _networks_options(command, "*")
+    group = command.add_argument_group("paths")
+    group.add_argument(
+        "--threshold", type=float, default=0.0, metavar="VALUE",
+        help="channels whose slopes are of at most this size are not active (default 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--counts", nargs="+", metavar="FILE", help=".json or .csv with active filters, two convolutions a block"
+    )
+    group.add_argument(
+        "--preset", default="correct",
+        help="of --counts: correct (default), or rrelu-2022, the slip with which they were published",
+    )  # fmt: skip
+    group.add_argument("--trunk", action="store_true", help="charge also layers that every path passes")
+    group.add_argument("--projections", action="store_true", help="charge also the layers of shortcuts")
+    _output_options(command, "folder for the results; one that exists is reused")
+
+
+def _attack(commands: Any) -> None:
+    command = _command(
+        commands,
+        "attack",
+        "attack networks on images, and prove how many images nothing can break",
+        "Accuracy under FGSM and PGD, the local Lipschitz constant, and, with --certify, the share of images that are\n"
+        "proved robust. Of several networks, the first is the one that the others are compared with: before and after\n"
+        "a compression, say. The folder gets the table (.md, .csv) and robustness.json with every image.",
+        "attack mnist.onnx --data test.npz --epsilon 0.01 0.02 --certify 0.02 --limit 100",
+        "attack mnist.onnx report/network.npz --data test.npz",
+        "attack resnet.npz --data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --preset rrelu-2024",
+    )
+    _networks_options(command, "+")
+    group = command.add_argument_group("attacks")
+    group.add_argument("--data", required=True, metavar="FILE", help=".npz with images and labels")
+    group.add_argument("--mean", type=_numbers, metavar="N,N,...", help="normalisation that is part of the networks")
+    group.add_argument("--std", type=_numbers, metavar="N,N,...", help="normalisation that is part of the networks")
+    group.add_argument("--limit", type=int, metavar="N", help="the first N images only")
+    group.add_argument(
+        "--preset", default="raw",
+        help="raw (default): raw images, true labels, clipped; rrelu-2024: normalised images, own labels, not clipped",
+    )  # fmt: skip
+    group.add_argument(
+        "--epsilon", type=float, nargs="+", metavar="EPS", help="radii of the attacks, L-infinity (default 0.031)"
+    )
+    group.add_argument(
+        "--certify", type=float, metavar="RADIUS", help="prove robustness too, at this radius in raw units"
+    )
+    group.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for the proof of one image (default 60)"
+    )
+    group.add_argument("--device", default="cpu", help="torch device of the attacks (default cpu)")
+    _output_options(command, "folder for the results; one that exists is reused", progress=True)
+
+
 def _export(commands: Any) -> None:
     command = _command(
         commands,
@@ -197,6 +261,19 @@ def _network_options(command: Parser) -> None:
     command.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
     command.add_argument(
         "--architecture", metavar="MODULE:FACTORY", help="for checkpoints that are not plain chains of dense layers"
+    )
+    command.add_argument(
+        "--input-shape", metavar="N,N,...", type=_shape, help="shape of one input, as in 3,32,32, with --architecture"
+    )
+
+
+def _networks_options(command: Parser, number: str) -> None:
+    command.add_argument("networks", metavar="NETWORK", nargs=number, help=NETWORK_HELP)
+    command.add_argument(
+        "--architecture",
+        action="append",
+        metavar="MODULE:FACTORY",
+        help="for checkpoints that are not plain chains of dense layers; once, or once for each checkpoint in turn",
     )
     command.add_argument(
         "--input-shape", metavar="N,N,...", type=_shape, help="shape of one input, as in 3,32,32, with --architecture"

@@ -4,6 +4,7 @@ A node is a layer with filters (dense or convolution), a place where several bra
 value that several layers read, the input, or the output; whatever lies between two of them is the edge. Each node has
 
     filters   how many of its filters (output channels) are active; 0 for the others
+    all       how many it has
     length    what a path through it is charged
 
 Nayak and Kalyani (arXiv 2206.00488, section IV-C): "the input can either pass through skip connection", of length 0, or
@@ -79,8 +80,9 @@ def filter_graph(
     Returns
     -------
     networkx.DiGraph
-        Nodes carry ``filters``, ``length`` and ``kind``; edges carry ``ways`` and ``rectified``. The graph attributes
-        ``source`` and ``sink`` name the ends, ``trunk_filters`` is the number of active filters that every path passes.
+        Nodes carry ``filters``, ``all``, ``length`` and ``kind``; edges carry ``ways`` and ``rectified``. The graph
+        attributes ``source`` and ``sink`` name the ends, ``trunk_filters`` is the number of active filters that every
+        path passes.
     """
     active = active_filters(network, threshold, report)
     graph = _contracted(network, active)
@@ -116,16 +118,16 @@ def block_graph(counts: Iterable[int], per_block: int = 2) -> nx.DiGraph:
     if per_block < 1 or len(numbers) % per_block:
         raise SettingsError(f"{len(numbers)} counts do not fill blocks of {per_block}")
     graph = nx.DiGraph(source=INPUT, sink=INPUT, trunk_filters=0)
-    graph.add_node(INPUT, filters=0, length=0, kind="input")
+    graph.add_node(INPUT, filters=0, all=0, length=0, kind="input")
     for start in range(0, len(numbers), per_block):
         fork, number = graph.graph["sink"], start // per_block + 1
         join, before = f"block {number}", fork
         for i, filters in enumerate(numbers[start : start + per_block]):
             name = f"block {number} convolution {i + 1}"
-            graph.add_node(name, filters=int(filters), length=int(filters), kind="Conv2d")
+            graph.add_node(name, filters=int(filters), all=int(filters), length=int(filters), kind="Conv2d")
             graph.add_edge(before, name, ways=1, rectified=True)
             before = name
-        graph.add_node(join, filters=0, length=0, kind="Add")
+        graph.add_node(join, filters=0, all=0, length=0, kind="Add")
         graph.add_edge(before, join, ways=1, rectified=True)
         graph.add_edge(fork, join, ways=1, rectified=False)
         graph.graph["sink"] = join
@@ -163,7 +165,7 @@ def _contracted(network: Network, active: dict[str, int]) -> nx.DiGraph:
         for name in node.inputs:
             readers[name] += 1
     graph = nx.DiGraph(source=INPUT, sink=network.output)
-    graph.add_node(INPUT, filters=0, kind="input")
+    graph.add_node(INPUT, filters=0, all=0, kind="input")
     origin = {INPUT: (INPUT, False)}  # the node of the graph before a value, and whether a rectifier lies in between
     for node in network.nodes:
         sources = [_passed(node, origin[name]) for name in node.inputs]
@@ -171,7 +173,8 @@ def _contracted(network: Network, active: dict[str, int]) -> nx.DiGraph:
         if not stays:
             origin[node.name] = sources[0]
             continue
-        graph.add_node(node.name, filters=active.get(node.name, 0), kind=type(node.layer).__name__)
+        filters = network.shape(node.name)[0] if node.name in active else 0
+        graph.add_node(node.name, filters=active.get(node.name, 0), all=filters, kind=type(node.layer).__name__)
         for source, rectified in sources:
             known = graph.get_edge_data(source, node.name, {"ways": 0, "rectified": False})
             graph.add_edge(source, node.name, ways=known["ways"] + 1, rectified=known["rectified"] or rectified)

@@ -16,7 +16,6 @@ Inputs are raw ones, usually in [0, 1]; normalisation is part of the model (`Nor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,26 +88,6 @@ def pgd(epsilon: float, steps: int = 40, step_size: float | None = None, **setti
     """Return the settings of projected gradient descent; the step size defaults to ``2.5 * epsilon / steps``."""
     size = 2.5 * epsilon / steps if step_size is None else step_size
     return Attack("PGD", epsilon, steps=steps, step_size=size, **settings)  # type: ignore[arg-type]
-
-
-class Normalised(nn.Module):
-    """``model((x - mean) / std)``: normalisation, one number per channel, as part of the model."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        if len(mean) != len(std) or not all(s > 0 for s in std):
-            raise SettingsError(f"normalisation needs one mean and one std > 0 per channel, got {mean} and {std}")
-        self.model = model
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits for raw images x (N, C, H, W)."""
-        logits: Tensor = self.model((x - self.mean) / self.std)
-        return logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,8 @@ class Robustness:
     attacked : mapping from str to Estimate
         Accuracy under each attack by name, on the labels attacked (the model's own predictions in some presets).
     lipschitz : Estimate or None
+    predicted : ndarray of int, shape (N,)
+        Classes predicted without attack.
     correct : ndarray of bool, shape (N,)
     held : mapping from str to ndarray of bool, shape (N,)
         Samples that an attack did not break.
@@ -101,6 +103,7 @@ class Robustness:
     clean: Estimate
     attacked: dict[str, Estimate]
     lipschitz: Estimate | None
+    predicted: NDArray[np.int64]
     correct: NDArray[np.bool_]
     held: dict[str, NDArray[np.bool_]]
     ratios: NDArray[np.float64] | None
@@ -171,6 +174,7 @@ def evaluate(
         clean=proportion(correct),
         attacked={name: proportion(mask) for name, mask in held.items()},
         lipschitz=None if ratios is None else mean(ratios),
+        predicted=np.concatenate([part[3] for part in parts]),
         correct=correct,
         held=held,
         ratios=ratios,
@@ -211,7 +215,7 @@ def _data(inputs: ArrayLike, labels: ArrayLike) -> tuple[Tensor, Tensor]:
 
 def _batch(
     model: nn.Module, x: Tensor, y: Tensor, chosen: Preset, start: int
-) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]], NDArray[np.float64]]:
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]], NDArray[np.float64], NDArray[np.int64]]:
     with torch.no_grad():
         logits = model(x)
     if logits.ndim != 2 or len(logits) != len(x) or int(y.max()) >= logits.shape[1] or int(y.min()) < 0:
@@ -224,7 +228,7 @@ def _batch(
     ratios = np.zeros(0)
     if chosen.lipschitz is not None:
         ratios = local_lipschitz(model, x, _seeded(chosen.lipschitz, start)).double().cpu().numpy()
-    return (~wins(logits, y, False)).cpu().numpy(), held, ratios
+    return (~wins(logits, y, False)).cpu().numpy(), held, ratios, logits.argmax(1).cpu().numpy()
 
 
 def _seeded(settings: Any, start: int) -> Any:
