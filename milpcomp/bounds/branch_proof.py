@@ -74,7 +74,7 @@ class BranchProof:
     objective : ndarray of bool, shape (L,)
     columns : ndarray of int32, shape (M, 2)
         (rectifier index, unit) of the stored multipliers.
-    multipliers : ndarray of float32, shape (L, M)
+    multipliers : ndarray of float32 or float64, shape (L, M)
     """
 
     layer: str
@@ -90,7 +90,7 @@ class BranchProof:
     leaf: NDArray[np.int32]
     objective: NDArray[np.bool_]
     columns: NDArray[np.int32]
-    multipliers: NDArray[np.float32]
+    multipliers: NDArray[np.floating]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the array fields by name."""

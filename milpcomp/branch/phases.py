@@ -33,6 +33,8 @@ from milpcomp.network import INPUT, Network
 BATCH = 32
 """How many leaves are proved, and points offered, at a time."""
 
+Multipliers = NDArray[np.floating]
+
 FLAT = 1e-7
 """A unit whose point lies this close to its rectifier has no gap to close."""
 
@@ -79,14 +81,15 @@ class _Search:
     ) -> None:
         self.network, self.values, self.question, self.offer, self.limits = network, values, question, offer, limits
         source = network[question.layer].inputs[0]
-        magnitude = float(values[source].magnitude().reshape(-1)[question.unit])
-        self.scale = magnitude if magnitude > 0 else 1.0
+        side = values[source].upper if question.sign > 0 else -values[source].lower
+        reach = float(side.reshape(-1)[question.unit])  # what is asked may be a millionth of the unit's range
+        self.scale = reach if reach > 0 else 1.0
         self.relaxation = relax(network, values, question.layer)
         self.simplex = Simplex(self.relaxation, *self.relaxation.objective(question.unit, question.sign, self.scale))
         self.leaves = _Leaves(network, values, question, self.relaxation)
         self.tree = Tree()
         self.stack: list[int] = [0]
-        self.pending: dict[int, tuple[bool, NDArray[np.float32]]] = {}
+        self.pending: dict[int, tuple[bool, FloatArray]] = {}
         self.stubborn: set[int] = set()
         self.points: list[FloatArray] = []
         self.nodes = self.stored = 0
@@ -148,12 +151,12 @@ class _Search:
         tree, place = self.tree, self.leaves.place
         return {place[tree.layer_of[k], tree.unit_of[k]]: tree.above[k] for k in tree.path(node)}
 
-    def _multipliers(self, answer: Answer) -> NDArray[np.float32]:
+    def _multipliers(self, answer: Answer) -> FloatArray:
         live = self.relaxation.live
         duals = answer.duals[: len(live.scale)] / live.scale
         if answer.infeasible:  # a ray, of any length
-            return (duals / max(np.abs(duals).max(initial=0.0), np.finfo(float).tiny)).astype(np.float32)
-        return (duals * self.scale).astype(np.float32)
+            return duals / max(float(np.abs(duals).max(initial=0.0)), float(np.finfo(float).tiny))
+        return duals * self.scale
 
     def _prove_pending(self) -> None:
         failed = set(self.pending) - self._prove(self.pending)
@@ -161,8 +164,14 @@ class _Search:
         self.stack += sorted(failed)
         self.pending = {}
 
-    def _prove(self, pending: Mapping[int, tuple[bool, NDArray[np.float32]]]) -> set[int]:
-        """Return which leaves are proved closed, after noting them."""
+    def _prove(self, pending: Mapping[int, tuple[bool, FloatArray]]) -> set[int]:
+        """Return which leaves are proved closed, after noting them: with rounded multipliers where these suffice."""
+        rounded = {node: (objective, found.astype(np.float32)) for node, (objective, found) in pending.items()}
+        done = self._prove_with(rounded)
+        left = {node: entry for node, entry in pending.items() if node not in done}
+        return done | self._prove_with(left) if left else done
+
+    def _prove_with(self, pending: Mapping[int, tuple[bool, Multipliers]]) -> set[int]:
         chains = [
             [(self.tree.layer_of[k], self.tree.unit_of[k], self.tree.above[k]) for k in self.tree.path(n)]
             for n in pending
@@ -210,7 +219,7 @@ class _Leaves:
         }
 
     def closed(
-        self, chains: list[list[tuple[int, int, bool]]], found: list[tuple[bool, NDArray[np.float32]]]
+        self, chains: list[list[tuple[int, int, bool]]], found: list[tuple[bool, Multipliers]]
     ) -> NDArray[np.bool_]:
         """Tell which leaves are closed: those with chains of splits (rectifier, unit, above), closed by `found`."""
         objective = np.array([bounds for bounds, _ in found])

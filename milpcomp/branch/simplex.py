@@ -23,7 +23,8 @@ from milpcomp.domain import FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.highs_backend import load_highspy, pass_model
 
-CUTOFF = 1e-5
+CUTOFF = 1e-3
+"""In units of the bound at the root; what is between 0 and the cutoff leaves room for rounding."""
 
 OPTIONS = {
     "output_flag": False,

@@ -24,7 +24,7 @@ class Tree:
     unit_of: list[int] = field(default_factory=lambda: [0])
     point: list[float] = field(default_factory=lambda: [0.0])
     above: list[bool] = field(default_factory=lambda: [False])
-    closed: dict[int, tuple[bool, NDArray[np.float32] | None]] = field(default_factory=dict)
+    closed: dict[int, tuple[bool, NDArray[np.floating] | None]] = field(default_factory=dict)
 
     def split(self, node: int, layer: int, unit: int, point: float) -> tuple[int, int]:
         """Give a node two children, and return them: the one below the point, and the one above."""
@@ -37,7 +37,7 @@ class Tree:
             self.above.append(above)
         return first, first + 1
 
-    def close(self, node: int, objective: bool, multipliers: NDArray[np.float32] | None = None) -> None:
+    def close(self, node: int, objective: bool, multipliers: NDArray[np.floating] | None = None) -> None:
         """Make a node a leaf."""
         self.closed[node] = objective, multipliers
 
@@ -69,5 +69,10 @@ class Tree:
             leaf=np.array(leaves, dtype=np.int32),
             objective=np.array([self.closed[leaf][0] for leaf in leaves], dtype=bool),
             columns=columns.astype(np.int32).reshape(-1, 2),
-            multipliers=np.array([m for m in given if m is not None], dtype=np.float32).reshape(len(leaves), -1),
+            multipliers=_stacked([m for m in given if m is not None]).reshape(len(leaves), -1),
         )
+
+
+def _stacked(rows: list[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """Return the rows as one array, in single precision unless a row needs double."""
+    return np.array(rows, dtype=np.result_type(np.float32, *{row.dtype for row in rows}))
