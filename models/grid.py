@@ -211,21 +211,25 @@ def _as_asked(card: Card, shape: Shape, schedule: Schedule, seeds: int) -> bool:
     )
 
 
-def table(cards: dict[str, Card]) -> str:
-    """Return a Markdown table with a row for every named card."""
+def table(folder: Path) -> str:
+    """Return a Markdown table with a row for every network of the grid in `folder`, from the cards."""
+    names = [f"{name}_{variant}" for name, shape in SHAPES.items() for variant in shape.variants]
+    cards = {name: stored(folder / f"{name}.safetensors") for name in names}
     lines = [
         "| network | l1 | test accuracy or loss | zeros | within 1e-5 | CPU seconds |",
         "|---|---|---|---|---|---|",
     ]
     for name, card in cards.items():
+        if card is None:
+            continue
         shares = f"{100 * card['zero_share']:.1f} % | {100 * card['share_within_1e-5']:.1f} %"
         l1 = f"{card['recipe']['l1']:.7f}".rstrip("0").rstrip(".")
         lines.append(f"| {name} | {l1} | {result(card)} | {shares} | {card['cpu_seconds']:.0f} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train the shapes named on the command line (default: all) and print a table of what came out."""
+    """Train the shapes named on the command line (default: all); write and print a table of what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with the four MNIST files")
     parser.add_argument(
@@ -241,12 +245,12 @@ def main(arguments: list[str] | None = None) -> None:
     data = Data(*(torch.from_numpy(a) for split in ("train", "t10k") for a in load_images(chosen.data, split)))
     runs = (chosen.out or cache()) / "runs"
     schedule = PUBLISHED if chosen.published else SHORT
-    cards: dict[str, Card] = {}
-    for name in chosen.only:
-        out = chosen.out or (SHIPPED if SHAPES[name].shipped else cache())
-        for variant, card in train_shape(name, data, runs, out, schedule, chosen.seeds).items():
-            cards[f"{name}_{variant}"] = card
-    print(table(cards))
+    folders = {name: chosen.out or (SHIPPED if SHAPES[name].shipped else cache()) for name in chosen.only}
+    for name, out in folders.items():
+        train_shape(name, data, runs, out, schedule, chosen.seeds)
+        write(out / "table.md", table(out).encode())
+    for out in dict.fromkeys(folders.values()):
+        print(f"{out}:\n\n{table(out)}")
 
 
 if __name__ == "__main__":

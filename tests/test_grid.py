@@ -222,7 +222,7 @@ def test_an_autoencoder_has_four_variants(tmp_path: Path, data: Data, monkeypatc
     cards = train_shape("tiny", data, tmp_path / "runs", tmp_path, TINY)
     assert {v: c["recipe"]["l1"] for v, c in cards.items()} == {"0": 0, "weak": 2e-5, "strong": 2e-4, "proximal": 2e-5}
     assert all(card["architecture"]["sizes"] == [4, 3, 2, 3, 4] for card in cards.values())
-    assert "| tiny_weak | 0.00002 | loss 0." in table({"tiny_weak": cards["weak"]})
+    assert "| tiny_weak | 0.00002 | loss 0." in table(tmp_path)
 
 
 def test_find_looks_among_the_shipped_and_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,9 @@ def test_the_command_trains_the_named_shapes_and_prints_a_table(
     main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--only", "tiny"])
     names = sorted(file.stem for file in (tmp_path / "out").glob("*.safetensors"))
     assert names == ["tiny_0", "tiny_full", "tiny_half", "tiny_proximal"]
-    assert "| tiny_half | 0.0005 |" in capsys.readouterr().out
+    written = (tmp_path / "out" / "table.md").read_text()
+    assert "| tiny_half | 0.0005 |" in written
+    assert written in capsys.readouterr().out
 
 
 def test_the_shapes_are_the_published_ones() -> None:
@@ -272,7 +274,7 @@ def _shipped_cards() -> list[Path]:
 
 
 def test_shipped_networks_match_their_cards() -> None:
-    """Shapes ship with all variants or none; digest, size and zeros are those on the card; all fit into 16 MB."""
+    """Shapes ship with all variants or none; digest, size and zeros are those on the card; the table has them all."""
     names = {file.stem for file in _shipped_cards()}
     for shape, spec in SHAPES.items():
         assert [f"{shape}_{v}" in names for v in spec.variants] in ([spec.shipped] * 4, [False] * 4)
@@ -285,6 +287,7 @@ def test_shipped_networks_match_their_cards() -> None:
         assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in model.parameters())
         assert zero_share(model) == pytest.approx(card["zero_share"], abs=1e-6)
         assert sum(a * b + b for a, b in pairwise(card["architecture"]["sizes"])) == card["parameters"]
+    assert (SHIPPED / "table.md").read_text() == table(SHIPPED)
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 16e6
 
 
