@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,9 @@ class _Search:
         self.pending: dict[int, tuple[bool, FloatArray]] = {}
         self.stubborn: set[int] = set()
         self.points: list[FloatArray] = []
+        self.bases: dict[int, Any] = {}  # optimal bases of split nodes, until their second child
         self.nodes = self.stored = 0
+        self.last = -1
 
     def run(self) -> Outcome:
         while self.stack or self.pending:
@@ -116,8 +119,10 @@ class _Search:
     def _visit(self, node: int) -> bool:
         """Solve one node; tell whether the search can go on."""
         splits = self._splits(node)
-        answer = self.simplex.solve(splits, self.limits.deadline, to_optimality=node in self.stubborn)
-        self.nodes += 1
+        parent = self.tree.parent[node]
+        basis = None if parent == self.last else self.bases.pop(parent, None)
+        answer = self.simplex.solve(splits, self.limits.deadline, node in self.stubborn, basis)
+        self.nodes, self.last = self.nodes + 1, node
         if answer is None:
             return False
         if answer.closed and node not in self.stubborn:
@@ -142,6 +147,7 @@ class _Search:
         best = int(score.argmax()) if len(score) else -1
         if best < 0 or score[best] <= 0:
             return False  # the point is on the network, up to the solver's tolerance, and is no witness
+        self.bases[node] = self.simplex.basis()
         unit = r.open[best]
         children = self.tree.split(node, int(r.live.rectifier[unit]), int(r.live.unit[unit]), 0.0)
         self.stack += children if likely[best] else children[::-1]

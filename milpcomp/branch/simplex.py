@@ -71,12 +71,20 @@ class Simplex:
         self._held: dict[int, bool] = {}
         self.iterations = 0
 
-    def solve(self, splits: Mapping[int, bool], deadline: float, to_optimality: bool = False) -> Answer | None:
-        """Solve the node with these splits (index into `Relaxation.open`, whether active).
+    def basis(self) -> Any:
+        """Return the basis that the last solve ended with."""
+        return self._solver.getBasis()
+
+    def solve(
+        self, splits: Mapping[int, bool], deadline: float, to_optimality: bool = False, basis: Any = None
+    ) -> Answer | None:
+        """Solve the node with these splits (index into `Relaxation.open`, whether active), from a basis or the last.
 
         Returns None where the solver gives no usable answer by the deadline.
         """
         self._hold(splits)
+        if basis is not None:
+            self._solver.setBasis(basis)
         limit = self._solver.getRunTime() + max(0.0, deadline - time.monotonic())
         self._solver.setOptionValue("time_limit", float(min(limit, 1e9)))
         bound = np.inf if to_optimality else CUTOFF - self.offset
