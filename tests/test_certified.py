@@ -103,6 +103,21 @@ def test_time_limit_leaves_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hard.outcome in (Outcome.UNDECIDED, Outcome.ADVERSARIAL)
 
 
+def test_all_the_time_may_go_to_one_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of an image is also that of each margin, as often a single one is open; what is asked for prevails."""
+    seen = []
+
+    def told(*arguments: object, **options: float) -> mc.Report:
+        seen.append((options["neuron_time_limit_s"], options["time_limit_s"]))
+        return mc.certify(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("milpcomp.robustness.certified.certify", told)
+    certified_robustness(classifier(), [0.8], 0.25, time_limit_s=50.0)
+    certified_robustness(classifier(), [0.8], 0.25, time_limit_s=50.0, neuron_time_limit_s=3.0)
+    assert 40 < seen[0][0] == seen[0][1] <= 50
+    assert seen[1][0] == 3
+
+
 def test_unusable_arguments_are_refused() -> None:
     """Inputs, labels and networks that do not fit are refused."""
     with pytest.raises(DomainError, match="one finite input"):

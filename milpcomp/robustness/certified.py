@@ -171,6 +171,8 @@ def certified_robustness(
         if _rigorously_negative(margins, point):
             return result(Outcome.ADVERSARIAL, None, point, -np.inf)
     left = None if time_limit_s is None else max(1e-3, time_limit_s - (time.monotonic() - begin))
+    if left is not None:  # often a single margin is open: all the time is for it
+        options = {"neuron_time_limit_s": left} | options
     report = certify(margins, box, layers=[margins.output], data=points, time_limit_s=left, seed=seed, **options)
     verdicts = report.layers()[margins.output]
     least = min(verdict.lower for verdict in verdicts)
