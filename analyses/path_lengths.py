@@ -1,0 +1,120 @@
+"""Figs 6 (2022) and 7 (2024): how long the filter paths are, ReLU against rotated ReLU, and how fast that is counted.
+
+    python -m analyses.path_lengths ../shared/data --out results/path_lengths      table (.csv .md .tex) and figures
+
+    WRN-40-4, published counts   the lists that the authors counted (`published/wrn-40-4_counts.json`), two a block, and
+                                 with the slip of their script (preset rrelu-2022), which gave the printed figure
+    WRN-40-4, ResNet-110, -164   full networks, read from models/: every filter active
+    ResNet-20                    akamaster's with ReLU, and the authors' with rotated ReLU, slopes up to 0.1 silent
+
+The distributions are exact: paths are counted by integers, not drawn. Seconds are those of the distribution, without
+reading the network; beside them are those of finding out which filters are active.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import networkx as nx
+
+import milpcomp as mc
+from analyses.rrelu_costs import read
+from analyses.tables import Table, as_markdown, write
+from milpcomp.network import Network
+from milpcomp.paths import Distribution, filter_graph, path_lengths, read_counts, seed_graph
+from milpcomp.report.figure import save_figure
+from milpcomp.report.path_figures import path_figure
+from milpcomp.report.paths import paths_text
+
+COUNTS = Path(__file__).with_name("published") / "wrn-40-4_counts.json"
+FULL = ("WRN-40-4", "ResNet-110", "ResNet-164-pre")
+TRAINED = {
+    "ResNet-20, ReLU": ("akamaster/resnet20-12fca82f.th", "models.resnet:resnet20"),
+    "ResNet-20, RReLU": ("rrelu2024/resnet20_rrelu_cifar10.th", "models.resnet:rotated_resnet20"),
+}
+THRESHOLD = 0.1
+
+FIGURES = {
+    "wrn-40-4": ("WRN-40-4, ReLU", "WRN-40-4, RReLU"),
+    "wrn-40-4_as_printed": ("WRN-40-4, ReLU, as printed", "WRN-40-4, RReLU, as printed"),
+    "resnet-20": tuple(TRAINED),
+}
+"""Name of the figure, and the rows of the table that it shows."""
+
+
+def measure(graph: nx.DiGraph) -> tuple[Distribution, float]:
+    """Return the distribution of a graph and the seconds that it took."""
+    start = time.perf_counter()
+    return path_lengths(graph), time.perf_counter() - start
+
+
+def graphs(nets: Path | None) -> dict[str, tuple[nx.DiGraph, float]]:
+    """Return every graph, and the seconds that finding its active filters took (0 where they are given)."""
+    found: dict[str, tuple[nx.DiGraph, float]] = {}
+    for name, counts in read_counts(COUNTS).items():
+        found[f"WRN-40-4, {name}"] = seed_graph(counts), 0.0
+        found[f"WRN-40-4, {name}, as printed"] = seed_graph(counts, "rrelu-2022"), 0.0
+    for name in FULL:
+        found[f"{name}, full"] = _timed(read(name))
+    for name, (file, architecture) in TRAINED.items() if nets is not None else ():
+        assert nets is not None
+        network = mc.load(nets / file, architecture=architecture, input_shape=(3, 32, 32))
+        found[name] = _timed(network, THRESHOLD)
+    return found
+
+
+def _timed(network: Network, threshold: float = 0.0) -> tuple[nx.DiGraph, float]:
+    start = time.perf_counter()
+    return filter_graph(network, threshold), time.perf_counter() - start
+
+
+def table(found: Mapping[str, tuple[Distribution, float, float]]) -> Table:
+    """Return one row for each distribution, with the seconds of its graph and its own."""
+    rows = [
+        (
+            name,
+            paths_text(own.paths),
+            f"{own.mean:.1f}",
+            f"{own.sd:.1f}",
+            str(own.quantile(0.05)),
+            str(own.quantile(0.95)),
+            str(own.maximum),
+            f"{before:.2f}" if before else "",
+            f"{seconds:.4f}",
+        )
+        for name, (own, before, seconds) in found.items()
+    ]
+    columns = ("network", "paths", "mean", "sd", "5 %", "95 %", "longest", "seconds for the filters", "seconds")
+    caption = (
+        "Filter-path lengths: exact distributions over all paths; the skip is free, the weighted branch costs its "
+        f"active filters. ResNet-20: slopes of at most {THRESHOLD} in magnitude are silent."
+    )
+    return Table(caption, columns, tuple(rows))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Count, print the table, draw the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", help="folder with nets/; without it, ResNet-20 is left out")
+    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    chosen = parser.parse_args(arguments)
+    found = {}
+    for name, (graph, before) in graphs(None if chosen.data is None else chosen.data / "nets").items():
+        own, seconds = measure(graph)
+        found[name] = own, before, seconds
+        print(f"{name}: {seconds:.4f} s", flush=True)
+    result = table(found)
+    print(as_markdown(result))
+    for file in write(result, chosen.out):
+        print(file)
+    for stem, names in FIGURES.items():
+        if all(name in found for name in names):
+            figure = path_figure({name: found[name][0] for name in names})
+            save_figure(figure, chosen.out.with_name(f"{chosen.out.name}_{stem}"))
+
+
+if __name__ == "__main__":
+    main()
