@@ -18,14 +18,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
-from milpcomp.bounds.linear import Substitution
-from milpcomp.bounds.multipliers import Cases, upper_bounds
+from milpcomp.branch.leaves import Leaves, Multipliers
 from milpcomp.branch.question import Limits, Outcome, Question
-from milpcomp.branch.relaxation import Relaxation, relax
+from milpcomp.branch.relaxation import relax
 from milpcomp.branch.simplex import Answer, Simplex
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
@@ -33,8 +31,6 @@ from milpcomp.network import INPUT, Network
 
 BATCH = 32
 """How many leaves are proved, and points offered, at a time."""
-
-Multipliers = NDArray[np.floating]
 
 FLAT = 1e-7
 """A unit whose point lies this close to its rectifier has no gap to close."""
@@ -87,7 +83,7 @@ class _Search:
         self.scale = reach if reach > 0 else 1.0
         self.relaxation = relax(network, values, question.layer)
         self.simplex = Simplex(self.relaxation, *self.relaxation.objective(question.unit, question.sign, self.scale))
-        self.leaves = _Leaves(network, values, question, self.relaxation)
+        self.leaves = Leaves(network, values, question, self.relaxation)
         self.tree = Tree()
         self.stack: list[int] = [0]
         self.pending: dict[int, tuple[bool, FloatArray]] = {}
@@ -203,56 +199,3 @@ class _Search:
         if self.points:
             self.offer(np.stack(self.points))
             self.points = []
-
-
-class _Leaves:
-    """The proof of leaves: cases of the domain with multipliers."""
-
-    def __init__(
-        self, network: Network, values: Mapping[str, Interval], question: Question, relaxation: Relaxation
-    ) -> None:
-        self.network, self.values, self.question = network, values, question
-        self.names = [node.name for node in network.rectifiers]
-        self.substitution = Substitution(network, values, network[question.layer].inputs[0])
-        live = relaxation.live
-        self.columns = np.stack([live.rectifier, live.unit], axis=1)
-        self.place = {(int(live.rectifier[k]), int(live.unit[k])): i for i, k in enumerate(relaxation.open.tolist())}
-        self.row = np.zeros(network.width(question.layer))
-        self.row[question.unit] = question.sign
-        self.shared = {
-            name: Interval(values[name].lower.reshape(1, -1), values[name].upper.reshape(1, -1))
-            for name in (INPUT, *(network[r].inputs[0] for r in self.substitution.relaxations))
-        }
-
-    def closed(
-        self, chains: list[list[tuple[int, int, bool]]], found: list[tuple[bool, Multipliers]]
-    ) -> NDArray[np.bool_]:
-        """Tell which leaves are closed: those with chains of splits (rectifier, unit, above), closed by `found`."""
-        objective = np.array([bounds for bounds, _ in found])
-        rows = np.where(objective[:, None], self.row, 0.0)
-        duals = np.stack([multipliers for _, multipliers in found])
-        multipliers = {}
-        for index in np.unique(self.columns[:, 0]).tolist():
-            of = np.flatnonzero(self.columns[:, 0] == index)
-            given = np.full((len(found), self.network.width(self.names[index])), np.nan)
-            given[:, self.columns[of, 1]] = duals[:, of]
-            multipliers[self.names[index]] = given
-        cases = Cases(self._narrowed(chains))
-        bounds = upper_bounds(self.substitution, rows, cases, np.arange(len(found)), multipliers)
-        return np.where(objective, bounds <= 0.0, bounds < 0.0)
-
-    def _narrowed(self, chains: list[list[tuple[int, int, bool]]]) -> dict[str, Interval]:
-        values = dict(self.shared)
-        for leaf, chain in enumerate(chains):
-            for index, unit, above in chain:
-                source = self.network[self.names[index]].inputs[0]
-                value = values[source]
-                if value is self.shared[source]:  # a view of the bounds of everybody: narrow a copy
-                    value = values[source] = Interval(
-                        *(np.repeat(a, len(chains), 0) for a in (value.lower, value.upper))
-                    )
-                if above:
-                    value.lower[leaf, unit] = max(value.lower[leaf, unit], 0.0)
-                else:
-                    value.upper[leaf, unit] = min(value.upper[leaf, unit], 0.0)
-        return values

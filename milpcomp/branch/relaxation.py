@@ -114,19 +114,11 @@ def relax(network: Network, values: Mapping[str, Interval], layer: str) -> Relax
     for name in (INPUT, *(network[below].inputs[0] for below in forms)):
         if not (np.isfinite(values[name].lower) & np.isfinite(values[name].upper)).all():
             raise SolverError(f"the bounds of {name!r} are not finite, so there is no relaxation above it")
-    box = values[INPUT]
-    lower, upper = [box.lower.reshape(-1)], [box.upper.reshape(-1)]
-    units = _units(network, values, list(forms), len(lower[0]))
-    for g_low, g_high in units.bounds:
-        lower.append(g_low)
-        upper.append(g_high)
-    lower.append(np.zeros(len(units.open)))
-    upper.append(np.concatenate([high for _, high in units.bounds])[units.open] if len(units.open) else np.zeros(0))
-    low, high = np.concatenate(lower), np.concatenate(upper)
+    inputs = network.width(INPUT)
+    units = _units(network, values, list(forms), inputs)
+    live, relu = len(units.unit), inputs + len(units.unit) + np.arange(len(units.open))
+    low, high = _column_bounds(values, units)
     scale = powers_of_two(np.maximum(np.abs(low), np.abs(high)))
-    live = len(units.rectifier)
-    inputs = len(box.lower.reshape(-1))
-    relu = inputs + live + np.arange(len(units.open))
     scale[relu] = scale[inputs + units.open]
     outputs = _outputs(network, values, forms, units, inputs, relu, len(low))
     equations, right = _equations(forms, units, outputs, inputs, len(low))
@@ -157,6 +149,17 @@ def relax(network: Network, values: Mapping[str, Interval], layer: str) -> Relax
         intercept=intercept,
         outputs={name: sp.csr_array(matrix @ sp.diags_array(scale)) for name, matrix in outputs.items()},
         target=target,
+    )
+
+
+def _column_bounds(values: Mapping[str, Interval], units: _Found) -> tuple[FloatArray, FloatArray]:
+    """Return the bounds of all columns: inputs, pre-activations, and relus of the open ones."""
+    box = values[INPUT]
+    low, high = (np.concatenate([np.zeros(0), *(bound[side] for bound in units.bounds)]) for side in (0, 1))
+    relu_high = high[units.open]
+    return (
+        np.concatenate([box.lower.reshape(-1), low, np.zeros(len(relu_high))]),
+        np.concatenate([box.upper.reshape(-1), high, relu_high]),
     )
 
 
