@@ -250,6 +250,9 @@ def test_intervals() -> None:
     assert (half.value, round(half.low, 4), round(half.high, 4)) == (0.5, 0.2366, 0.7634)
     none = proportion(np.zeros(10, dtype=bool))
     assert (none.low, round(none.high, 4)) == (0.0, 0.2775)
+    for n in (1, 50, 1000):
+        assert proportion(np.zeros(n, dtype=bool)).low == 0.0
+        assert proportion(np.ones(n, dtype=bool)).high == 1.0
     values = mean(np.array([1.0, 2.0, 3.0]))
     assert (values.value, round(values.high, 4)) == (2.0, 3.1316)
     assert mean(np.array([1.0])).high == math.inf

@@ -196,7 +196,8 @@ def proportion(mask: NDArray[np.bool_]) -> Estimate:
         return Estimate(share, 0.0, 1.0)
     center = (share + LEVEL**2 / (2 * n)) / (1 + LEVEL**2 / n)
     half = LEVEL * math.sqrt(share * (1 - share) / n + LEVEL**2 / (4 * n * n)) / (1 + LEVEL**2 / n)
-    return Estimate(share, max(0.0, center - half), min(1.0, center + half))
+    low, high = max(0.0, center - half), min(1.0, center + half)
+    return Estimate(share, low if share > 0 else 0.0, high if share < 1 else 1.0)  # there, rounding shows
 
 
 def mean(values: NDArray[np.float64]) -> Estimate:
