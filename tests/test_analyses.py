@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyses import rrelu_figures, rrelu_tables
+from analyses import exact_zeros, rrelu_figures, rrelu_tables
 
 PUBLISHED = Path(rrelu_tables.__file__).parent / "published"
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in PUBLISHED.glob("*.json")))
+@pytest.mark.parametrize("file", sorted(rrelu_tables.PAPERS.values()))
 def test_published_tables_are_rectangular(file: str) -> None:
     """Every row of a published table has one entry per column."""
     for name, table in json.loads((PUBLISHED / file).read_text())["tables"].items():
@@ -59,3 +59,12 @@ def test_figures_hold_the_numbers_of_the_files(shared_data: Path, tmp_path: Path
     rrelu_figures.save("f", figure, values, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf", ".csv"}
     assert len((tmp_path / "f.csv").read_text().splitlines()) == 673
+
+
+def test_only_proximal_steps_save_anything_exactly() -> None:
+    """Of the short runs, those with proximal steps have exact zeros and save FLOPs; subgradients have none."""
+    found = {row[0]: row for row in exact_zeros.table().rows}
+    assert len(found) >= 3
+    for name, row in found.items():
+        zeros, saved = int(row[5]), float(row[-1])
+        assert (zeros > 0) == (saved > 0) == ("proximal" in name)
