@@ -1,5 +1,6 @@
 """The card of a trained network: how it was made and what came out, as JSON, so that tables need no training.
 
+    stages        loss, test accuracy and exact zeros at the end of each stage
     zeros         slopes, and batch-norm gammas, that are exactly 0, and how many are within 1e-3, 1e-2, 1e-1
     threshold     gamma selected on one half of the test set, accuracy on the other (`milpcomp.rotated.threshold`)
     cost          of the network as it is; with everything gone that is structurally dead; and the same after the
@@ -72,7 +73,7 @@ def describe(recipe: Recipe, run: Run, test: Samples, before: float, start: Path
         "data": recipe.dataset,
         "recipe": as_json(recipe),
         "start": None if start is None else {"file": start.name, "sha256": _digest(start)},
-        "epochs": [record["epochs"] for record in run.history if record["stage_ends"]],
+        "stages": [record for record in run.history if record["stage_ends"]],
         "seconds": round(run.seconds, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__.split("+")[0],

@@ -261,6 +261,7 @@ def test_command_writes_weights_card_and_history(tmp_path: Path, capsys: pytest.
     samples = replace(_samples(), mean=(0.0,), std=(1.0,))
     assert accuracy(model, samples) == results["test_accuracy"]
     zeros = int((slopes(model)["1"] == 0).sum())
+    assert [(stage["epochs"], stage["zero_slopes"]) for stage in card["stages"]] == [(8, zeros)]
     assert results["slopes"]["zero"] == zeros > 0
     assert results["slopes"]["alive"] == {"1": 12 - zeros}
     assert results["threshold"]["ignored"] >= zeros
