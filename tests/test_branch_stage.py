@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from milpcomp.bounds.branch_proof import BranchProof
-from milpcomp.bounds.tighten import interval_bounds
+from milpcomp.bounds.interval import Interval
+from milpcomp.bounds.tighten import Bounds, interval_bounds
 from milpcomp.branch import phases
 from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.compression import compress
 from milpcomp.domain import Box
-from milpcomp.errors import SettingsError
+from milpcomp.errors import SettingsError, SolverError
 from milpcomp.network import Dense, Network, Rectifier
 from milpcomp.stability import branching
 from milpcomp.stability.certify import certify
@@ -99,7 +100,7 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
     """Ctrl-C ends a run as interrupted, with all that was decided; a defect inside a search is not swallowed."""
     started = threading.Event()
 
-    def endless(*arguments: object) -> Outcome:
+    def endless(*arguments: object, relaxation: object) -> Outcome:
         limits = arguments[-1]
         assert isinstance(limits, Limits)
         started.set()
@@ -121,12 +122,31 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
     assert report.ended == "interrupted"
     assert report.layers()["1"][0].phase is Phase.UNSTABLE
 
-    def failing(*arguments: object) -> Outcome:
+    def failing(*arguments: object, relaxation: object) -> Outcome:
         raise ZeroDivisionError
 
     monkeypatch.setattr(phases, "search", failing)
     with pytest.raises(ZeroDivisionError):
         certify(tents(-0.25), BOX)
+
+
+def test_numbers_that_the_solver_refuses_leave_neurons_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that HiGHS rejects, and bounds that are not finite, end no run: the stage goes on to the next neuron."""
+
+    def refusing(*arguments: object, relaxation: object) -> Outcome:
+        raise SolverError("HiGHS rejected the relaxation")
+
+    network, box = tents(-0.25, 0.25), BOX.fit((1,))
+    ledger = Ledger(network, box, interval_bounds(network, box))
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "search", refusing)
+        branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
+    assert {proof.layer for proof in ledger.branch_proofs} == {"5"}  # by boxes
+    values = dict(ledger.bounds.values)
+    values["0"] = Interval(np.full(4, -np.inf), np.full(4, np.inf))
+    ledger = Ledger(network, box, Bounds(values))
+    branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
+    assert not any(proof.layer == "3" for proof in ledger.branch_proofs)
 
 
 def test_the_stage_keeps_to_its_deadline() -> None:

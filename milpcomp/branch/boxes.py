@@ -32,8 +32,8 @@ from milpcomp.network.layers import IntArray
 FEW_INPUTS = 10
 """Up to how many inputs boxes are worth splitting."""
 
-BATCH = 256
-"""How many boxes are bounded at a time."""
+BATCH, BATCH_WORK = 256, 4_000_000
+"""How many boxes are bounded at a time, at most, and for wide networks: boxes times squares of the layers' widths."""
 
 MARGIN = 1e-10
 """A box counts as closed from this share of the target's range below 0: room for a checker's other rounding."""
@@ -70,12 +70,13 @@ def search(
     rebound = Rebound(network, values, question.layer, question.unit, question.sign)
     margin = MARGIN * float(values[rebound.source].magnitude().reshape(-1)[question.unit])
     tree, box = Tree(), values[INPUT]
+    batch = max(1, min(BATCH, BATCH_WORK // sum(network.width(node.name) ** 2 for node in network.rectifiers)))
     stack = [_Boxes(box.lower[None], box.upper[None], np.zeros(1, dtype=np.int64))]
     count = 0
     while stack:
         if time.monotonic() > limits.deadline or limits.settled():
             return Outcome(False, None, count, 0)
-        here = _taken(stack)
+        here = _taken(stack, batch)
         count += len(here.node)
         found = rebound.bounds(here.lower, here.upper)
         offer(found.corner)
@@ -97,10 +98,9 @@ def _proof(tree: Tree, question: Question, limits: Limits) -> BranchProof | None
     return tree.proof(question.layer, question.unit, question.sign, np.zeros((0, 2), dtype=np.int64))
 
 
-def _taken(stack: list[_Boxes]) -> _Boxes:
-    """Take up to `BATCH` boxes from the top of the stack."""
+def _taken(stack: list[_Boxes], room: int) -> _Boxes:
+    """Take up to `room` boxes from the top of the stack."""
     parts: list[_Boxes] = []
-    room = BATCH
     while stack and room:
         top = stack.pop()
         if len(top.node) > room:

@@ -23,7 +23,7 @@ from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.branch.leaves import Leaves, Multipliers
 from milpcomp.branch.question import Limits, Outcome, Question
-from milpcomp.branch.relaxation import relax
+from milpcomp.branch.relaxation import Relaxation, relax
 from milpcomp.branch.simplex import Answer, Simplex
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
@@ -42,6 +42,7 @@ def search(
     question: Question,
     offer: Callable[[FloatArray], object],
     limits: Limits,
+    relaxation: Relaxation | None = None,
 ) -> Outcome:
     """Search for a proof.
 
@@ -54,6 +55,8 @@ def search(
     offer : callable
         Takes inputs (N, *input_shape) inside the domain: candidates for witnesses.
     limits : Limits
+    relaxation : Relaxation, optional
+        What `relax` returns for these bounds and this layer, where it is at hand.
 
     Raises
     ------
@@ -64,7 +67,9 @@ def search(
     -----
     **Trusts** the given bounds and what `milpcomp.bounds.rounding` trusts; nothing of the solver.
     """
-    return _Search(network, values, question, offer, limits).run()
+    if relaxation is None:
+        relaxation = relax(network, values, question.layer)
+    return _Search(network, values, question, offer, limits, relaxation).run()
 
 
 class _Search:
@@ -75,13 +80,14 @@ class _Search:
         question: Question,
         offer: Callable[[FloatArray], object],
         limits: Limits,
+        relaxation: Relaxation,
     ) -> None:
         self.network, self.values, self.question, self.offer, self.limits = network, values, question, offer, limits
         source = network[question.layer].inputs[0]
         side = values[source].upper if question.sign > 0 else -values[source].lower
         reach = float(side.reshape(-1)[question.unit])  # what is asked may be a millionth of the unit's range
         self.scale = reach if reach > 0 else 1.0
-        self.relaxation = relax(network, values, question.layer)
+        self.relaxation = relaxation
         self.simplex = Simplex(self.relaxation, *self.relaxation.objective(question.unit, question.sign, self.scale))
         self.leaves = Leaves(network, values, question, self.relaxation)
         self.tree = Tree()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from milpcomp.branch import boxes, phases
 from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.relaxation import relax
 from milpcomp.domain import FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.encoding import pre_activation_bounds
@@ -23,6 +25,8 @@ from milpcomp.network import INPUT, Network
 from milpcomp.network.canonical import canonical
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Proof
+
+Search = Callable[..., Outcome]
 
 WORKERS = 2
 """How many searches run at a time."""
@@ -63,8 +67,8 @@ class _Layer:
     """One pass over the open pairs of one layer."""
 
     def __init__(self, ledger: Ledger, layer: str, deadline: float, limit_s: float, max_bytes: int) -> None:
-        self.search = boxes.search if splits_boxes(ledger.network, layer) else phases.search
         self.ledger, self.layer = ledger, layer
+        self.values = ledger.bounds.values
         self.deadline, self.limit_s, self.max_bytes = deadline, limit_s, max_bytes
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -73,7 +77,10 @@ class _Layer:
 
     def run(self) -> None:
         """Settle what the limits allow; exceptions of searches come out here."""
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
+        search = self._search()
+        if search is None:
+            return
+        threads = [threading.Thread(target=self._work, args=(search,), daemon=True) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
         try:
@@ -96,15 +103,24 @@ class _Layer:
             share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
         return iter(sorted(pairs, key=lambda question: float(share[question.sign][question.unit])))
 
-    def _work(self) -> None:
+    def _search(self) -> Search | None:
+        """Return how questions about this layer are searched; None where there are no finite bounds to start from."""
+        if splits_boxes(self.ledger.network, self.layer):
+            return boxes.search
+        try:
+            relaxation = relax(self.ledger.network, self.values, self.layer)
+        except SolverError:
+            return None
+        return partial(phases.search, relaxation=relaxation)
+
+    def _work(self, search: Search) -> None:
         try:
             while (question := self._next()) is not None:
-                values = self.ledger.bounds.values
                 limits = Limits(self._end(), lambda question=question: self._settled(question), self._room())  # type: ignore[misc]
                 try:
-                    outcome = self.search(self.ledger.network, values, question, self._offer, limits)
+                    outcome = search(self.ledger.network, self.values, question, self._offer, limits)
                 except SolverError:
-                    continue  # no finite bounds: it stays undecided
+                    continue  # numbers that HiGHS does not take: this one stays open
                 self._enter(question, outcome)
         except BaseException as error:
             self.failure = error
