@@ -109,7 +109,7 @@ def against(network: Network, data: Path, count: int) -> dict[str, Any]:
 def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table: a row for each network and setting, and one for each network as printed."""
     printed = json.loads(PUBLISHED.read_text(), parse_float=str)["tables"]["6"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in NETWORKS:
         column = printed["columns"].index(f"ResNet-20, {name}")
         numbers = [printed["rows"][row][column] for row in ("LLC", "accuracy under FGSM", "accuracy under PGD")]

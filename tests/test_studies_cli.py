@@ -176,6 +176,9 @@ def test_published_preset_takes_normalised_images(
         (["--preset", "other"], "unknown preset"),
         (["--preset", "rrelu-2024", "--epsilon", "0.1"], "has epsilon 0.031"),
         (["--mean", "0.5,0.5,0.5", "--std", "1,1,1"], "channels"),
+        (["--certify", "-1"], "radius"),
+        (["--time-limit", "0"], "positive"),
+        (["--device", "abacus"], "abacus"),
     ],
 )
 def test_unusable_attack_options_are_one_line(

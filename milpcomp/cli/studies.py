@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,10 @@ def _presets(options: argparse.Namespace) -> list[Preset]:
         raise SettingsError("normalisation needs both --mean and --std")
     if options.limit is not None and options.limit < 1:
         raise SettingsError(f"--limit must be at least 1, got {options.limit}")
+    if options.certify is not None and not 0 <= options.certify < math.inf:
+        raise SettingsError(f"--certify needs a finite radius >= 0, got {options.certify}")
+    if not options.time_limit > 0:
+        raise SettingsError(f"--time-limit must be positive, got {options.time_limit}")
     return [preset(options.preset, epsilon) for epsilon in options.epsilon or (0.031,)]
 
 

@@ -31,6 +31,7 @@ from milpcomp.errors import DomainError, SettingsError
 from milpcomp.network.graph import Network
 from milpcomp.robustness.attacks import Attack, attack, fgsm, pgd, wins
 from milpcomp.robustness.lipschitz import LipschitzSearch, local_lipschitz
+from milpcomp.stability.certify import check_device
 
 LEVEL = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -145,7 +146,7 @@ def evaluate(
     Raises
     ------
     DomainError, SettingsError
-        If data and labels do not fit each other or the model, or attacks share a name.
+        If data and labels do not fit each other or the model, attacks share a name, or there is no such device.
     """
     chosen = attacks if isinstance(attacks, Preset) else Preset("custom", tuple(attacks), lipschitz)
     names = [settings.name for settings in chosen.attacks]
@@ -153,6 +154,7 @@ def evaluate(
         raise SettingsError(f"attacks need names of their own, got {names}")
     if batch_size < 1:
         raise SettingsError(f"the batch size must be at least 1, got {batch_size}")
+    check_device(device)
     x, y = _data(inputs, labels)
     module = (model.to_torch() if isinstance(model, Network) else model).to(device)
     before = module.training

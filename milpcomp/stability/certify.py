@@ -103,7 +103,7 @@ class Settings:
             raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
         if self.seed < 0:
             raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
-        _check_device(self.device)
+        check_device(self.device)
 
 
 def certify(
@@ -219,7 +219,8 @@ def _checked_layers(layers: Collection[str] | None, network: Network, method: st
     return chosen
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise `SettingsError` where torch cannot use a device."""
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:  # torch raises each of them for some unusable devices
