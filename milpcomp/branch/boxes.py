@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from milpcomp.bounds.branch_proof import INPUT_SPLIT, BranchProof
+from milpcomp.bounds.branch_proof import INPUT_SPLIT
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.rebound import Rebound
 from milpcomp.branch.question import Limits, Outcome, Question
@@ -69,7 +69,8 @@ def search(
     """
     rebound = Rebound(network, values, question.layer, question.unit, question.sign)
     margin = MARGIN * float(values[rebound.source].magnitude().reshape(-1)[question.unit])
-    tree, box = Tree(), values[INPUT]
+    box = values[INPUT]
+    tree: Tree | None = Tree()
     batch = max(1, min(BATCH, BATCH_WORK // sum(network.width(node.name) ** 2 for node in network.rectifiers)))
     stack = [_Boxes(box.lower[None], box.upper[None], np.zeros(1, dtype=np.int64))]
     count = 0
@@ -81,21 +82,20 @@ def search(
         found = rebound.bounds(here.lower, here.upper)
         offer(found.corner)
         closed = found.upper <= -margin
-        for node in here.node[closed].tolist():
-            tree.close(node, True)
+        if tree is not None:
+            for node in here.node[closed].tolist():
+                tree.close(node, True)
+            if NODE_BYTES * len(tree.parent) > limits.bytes:
+                tree = None  # the search goes on, but its proof is too large to keep
         left = np.flatnonzero(~closed)
         if len(left):
             halves = _halves(tree, here.rows(left), found.score[left])
             if halves is None:
                 return Outcome(False, None, count, 0)
             stack.append(halves)
-    return Outcome(True, _proof(tree, question, limits), count, 0)
-
-
-def _proof(tree: Tree, question: Question, limits: Limits) -> BranchProof | None:
-    if NODE_BYTES * len(tree.parent) > limits.bytes:
-        return None
-    return tree.proof(question.layer, question.unit, question.sign, np.zeros((0, 2), dtype=np.int64))
+    no_columns = np.zeros((0, 2), dtype=np.int64)
+    proof = tree.proof(question.layer, question.unit, question.sign, no_columns) if tree is not None else None
+    return Outcome(True, proof, count, 0)
 
 
 def _taken(stack: list[_Boxes], room: int) -> _Boxes:
@@ -111,8 +111,8 @@ def _taken(stack: list[_Boxes], room: int) -> _Boxes:
     return _Boxes(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lower", "upper", "node")))
 
 
-def _halves(tree: Tree, boxes: _Boxes, score: FloatArray) -> _Boxes | None:
-    """Return both halves of every box; None where a box is too small to be halved."""
+def _halves(tree: Tree | None, boxes: _Boxes, score: FloatArray) -> _Boxes | None:
+    """Return both halves of every box, entered in the tree if there is one; None where a box cannot be halved."""
     count, rows, best = len(boxes.node), np.arange(len(boxes.node)), score.argmax(axis=1)
     lower, upper = (a.reshape(count, -1) for a in (boxes.lower, boxes.upper))
     point = lower[rows, best] + (upper[rows, best] - lower[rows, best]) / 2
@@ -121,7 +121,7 @@ def _halves(tree: Tree, boxes: _Boxes, score: FloatArray) -> _Boxes | None:
     below, above = upper.copy(), lower.copy()
     below[rows, best] = above[rows, best] = point
     nodes = [
-        tree.split(node, INPUT_SPLIT, coordinate, cut)
+        (0, 0) if tree is None else tree.split(node, INPUT_SPLIT, coordinate, cut)
         for node, coordinate, cut in zip(boxes.node.tolist(), best.tolist(), point.tolist(), strict=True)
     ]
     shape = (2 * count, *boxes.lower.shape[1:])

@@ -157,7 +157,7 @@ class _Search:
 
     def _splits(self, node: int) -> dict[int, bool]:
         tree, place = self.tree, self.leaves.place
-        return {place[tree.layer_of[k], tree.unit_of[k]]: tree.above[k] for k in tree.path(node)}
+        return {place[tree.layer_of[k], tree.unit_of[k]]: bool(tree.above[k]) for k in tree.path(node)}
 
     def _multipliers(self, answer: Answer) -> FloatArray:
         live = self.relaxation.live
@@ -181,7 +181,7 @@ class _Search:
 
     def _prove_with(self, pending: Mapping[int, tuple[bool, Multipliers]]) -> set[int]:
         chains = [
-            [(self.tree.layer_of[k], self.tree.unit_of[k], self.tree.above[k]) for k in self.tree.path(n)]
+            [(self.tree.layer_of[k], self.tree.unit_of[k], bool(self.tree.above[k])) for k in self.tree.path(n)]
             for n in pending
         ]
         proved = self.leaves.closed(chains, list(pending.values()))

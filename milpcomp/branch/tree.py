@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,17 +14,17 @@ from milpcomp.network.layers import IntArray
 
 @dataclass(eq=False)
 class Tree:
-    """Nodes by parallel lists, in the order in which they were made; node 0 is the root.
+    """Nodes by parallel columns, in the order in which they were made; node 0 is the root.
 
     `closed` holds, per leaf, whether it bounds the objective, and its multipliers; a leaf without any has its bounds
     derived anew.
     """
 
-    parent: list[int] = field(default_factory=lambda: [-1])
-    layer_of: list[int] = field(default_factory=lambda: [ROOT])
-    unit_of: list[int] = field(default_factory=lambda: [0])
-    point: list[float] = field(default_factory=lambda: [0.0])
-    above: list[bool] = field(default_factory=lambda: [False])
+    parent: array[int] = field(default_factory=lambda: array("i", [-1]))
+    layer_of: array[int] = field(default_factory=lambda: array("i", [ROOT]))
+    unit_of: array[int] = field(default_factory=lambda: array("i", [0]))
+    point: array[float] = field(default_factory=lambda: array("d", [0.0]))
+    above: array[int] = field(default_factory=lambda: array("b", [0]))
     closed: dict[int, tuple[bool, NDArray[np.floating] | None]] = field(default_factory=dict)
 
     def split(self, node: int, layer: int, unit: int, point: float) -> tuple[int, int]:
