@@ -54,6 +54,7 @@ class _Boxes:
         return _Boxes(self.lower[chosen], self.upper[chosen], self.node[chosen])
 
 
+@np.errstate(all="ignore")  # numbers that are not finite close nothing
 def search(
     network: Network,
     values: Mapping[str, Interval],

@@ -69,7 +69,8 @@ def search(
     """
     if relaxation is None:
         relaxation = relax(network, values, question.layer)
-    return _Search(network, values, question, offer, limits, relaxation).run()
+    with np.errstate(all="ignore"):  # numbers that are not finite close nothing
+        return _Search(network, values, question, offer, limits, relaxation).run()
 
 
 class _Search:

@@ -101,6 +101,7 @@ class Relaxation:
         return -sign * cost / scale, float(-sign * self.target.offset[unit] / scale)
 
 
+@np.errstate(all="ignore")  # the problem refuses what is not finite
 def relax(network: Network, values: Mapping[str, Interval], layer: str) -> Relaxation:
     """Return the relaxation below the rectifier `layer`, from proved bounds of all nodes.
 
