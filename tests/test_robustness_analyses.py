@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analyses import path_lengths, robustness_table, sandwich
 from analyses.robustness_table import PUBLISHED, SCRIPT_FACTOR
+from milpcomp.paths import Flow, read_counts, seed_graph
 from milpcomp.paths import path_lengths as lengths
-from milpcomp.paths import read_counts, seed_graph
+from milpcomp.report.path_figures import flow_figure
 
 LINE = {
     "network": "net", "radius": "0.01", "image": "0", "label": "7", "correct": "1", "outcome": "robust", "pgd": "1",
@@ -90,6 +92,15 @@ def test_path_lengths_table() -> None:
         ("given", "4", "4.0", "2.9", "0", "8", "8", "", "0.5000"),
         ("read", "4", "4.0", "2.9", "0", "8", "8", "1.25", "0.5000"),
     )
+
+
+def test_flow_table_and_figure() -> None:
+    """Shares of paths and of the gradient stand side by side, bin by bin, and the figure draws both."""
+    flow = Flow(np.array([0.0, 4.0, 8.0]), (1, 3), np.array([0.5, 0.5]), np.array([0.25, 0.75]), np.array([2, 2]))
+    rows = path_lengths.flow_table({"net": flow}).rows
+    assert rows == (("net", "0 to 4", "25.00", "25.00", "0.5", "2"), ("net", "4 to 8", "75.00", "75.00", "0.5", "2"))
+    (axes,) = flow_figure({"net": flow}).axes
+    assert [patch.get_data().values.tolist() for patch in axes.patches] == [[25.0, 75.0]] * 2  # type: ignore[attr-defined]
 
 
 def test_measurements_that_are_there_are_kept(tmp_path: Path) -> None:

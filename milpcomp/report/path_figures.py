@@ -1,8 +1,9 @@
 """Figures of filter paths: the distribution of their lengths, network against network, and a picture of the graph.
 
 The first shows what Nayak and Kalyani show of WRN-40-4 (arXiv 2206.00488, Fig. 6; TMLR 2024, Fig. 7): how long the
-paths are, ReLU against rotated ReLU. The second is for networks small enough to be looked at: every layer with filters
-and every place where branches meet, from input to output, layer by layer.
+paths are, ReLU against rotated ReLU. Another one sets the gradient that paths of each length carry beside how many they
+are. The picture is for networks small enough to be looked at: every layer with filters and every place where branches
+meet, from input to output, layer by layer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from milpcomp.network.layers import FloatArray
 from milpcomp.paths.distribution import Distribution
+from milpcomp.paths.flow import Flow
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """From the palette of Okabe and Ito."""
@@ -49,6 +51,23 @@ def path_figure(distributions: Mapping[str, Distribution], bins: int = BINS) -> 
     texts = figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=1).get_texts()
     for text in texts:
         text.set_parse_math(False)
+    return figure
+
+
+def flow_figure(flows: Mapping[str, Flow]) -> Figure:
+    """Return, one panel a network, which share of all paths each bin of lengths holds, and carries of the gradient."""
+    figure = Figure(figsize=(7.0, 1.0 + 2.0 * len(flows)), layout="constrained")
+    panels = figure.subplots(len(flows), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, flow) in zip(panels, flows.items(), strict=True):
+        total = sum(flow.paths)
+        paths = np.array([100 * count / total for count in flow.paths])
+        axes.stairs(paths, flow.edges, fill=True, color=FREE, label="of all paths")
+        axes.stairs(100 * flow.share, flow.edges, color=COLOURS[1], linewidth=1.5, label="of the gradient")
+        axes.set_ylabel("share (%)")
+        axes.set_title(name, fontsize=10, parse_math=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=9)
+    panels[-1].set_xlabel("filter-path length (active filters that a feature passes)")
     return figure
 
 
