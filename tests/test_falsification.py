@@ -396,7 +396,7 @@ def test_no_falsified_report_is_accepted(number: int, seed: int, changes: list[F
 
 
 @pytest.mark.slow
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.integers(0, CASES - 1), SEEDS, PICKS)
 def test_no_falsified_report_is_accepted_in_thousands_of_cases(number: int, seed: int, changes: list[Falsify]) -> None:
     """The same as above, in thousands of cases."""

@@ -21,6 +21,7 @@ from milpcomp.network import (
     Gelu,
     Layer,
     LayerNorm,
+    MaxPool,
     Network,
     Node,
     Permute,
@@ -48,6 +49,7 @@ def every_kind() -> Network:
         Node("softmax", Softmax(2), ("norm",)),
         Node("transposed", Permute((0, 2, 1)), ("norm",)),
         Node("product", Product(), ("softmax", "transposed")),
+        Node("largest", MaxPool((2, 1), (1, 1), (1, 0, 1, 0)), ("product",)),
     ]
     return Network(base.input_shape, nodes, "dense")
 
