@@ -140,7 +140,7 @@ def why(results: Mapping[str, Mapping[str, Any]]) -> str:
         "LLC is the mean over images of the greatest KL(p || p') / |x - x'|_inf found, with its 95 % interval. Ours "
         "differ from the printed numbers because raw pixels, true labels and clipping are the default, where a radius "
         "of 0.031 is more than four times as wide as in normalised units (there about 0.007); because an image counts "
-        "as broken as soon as any iterate breaks it, and 60 steps leave none unbroken, whereas the printed PGD leaves "
+        "as broken as soon as any iterate breaks it, and 60 steps leave at most 1 %, whereas the printed PGD leaves "
         "more than the single step of FGSM; because the LLC is divided by the number of images (the authors' script "
         f"divides by a number that is {SCRIPT_FACTOR:.1f} times too small), and sought upwards; and because the ReLU "
         "network is not the one that the authors trained."
