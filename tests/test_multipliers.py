@@ -16,7 +16,7 @@ from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.bounds.tighten import interval_bounds
 from milpcomp.domain import Box
-from milpcomp.network import INPUT, Network
+from milpcomp.network import INPUT, Dense, Network, Rectifier
 from tests.exact import cases, exact_values, points
 from tests.nets import diamond, mlp
 
@@ -105,6 +105,8 @@ def triangle_optimum(
     equal, right, below, limit = [], [], [], []
     for i, node in enumerate(network.rectifiers):
         dense, value = network[node.inputs[0]].layer, values[node.inputs[0]]
+        assert isinstance(dense, Dense)
+        assert isinstance(node.layer, Rectifier)
         g = columns[2 * i + 1]
         block = np.zeros((len(dense.weight), starts[-1]))
         block[:, columns[2 * i]], block[:, g] = -dense.weight, np.eye(len(dense.weight))
