@@ -7,12 +7,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.tighten import Bounds, interval_bounds
 from milpcomp.branch import phases
 from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.checker import check
+from milpcomp.checker.result import Finding
 from milpcomp.compression import compress
 from milpcomp.domain import Box
 from milpcomp.errors import SettingsError, SolverError
@@ -21,6 +24,7 @@ from milpcomp.stability import branching
 from milpcomp.stability.certify import certify
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Phase, Proof, Stage
+from tests.exact import cases, points
 from tests.nets import chain
 
 
@@ -147,6 +151,28 @@ def test_numbers_that_the_solver_refuses_leave_neurons_open(monkeypatch: pytest.
     ledger = Ledger(network, box, Bounds(values))
     branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
     assert not any(proof.layer == "3" for proof in ledger.branch_proofs)
+
+
+@given(cases())
+@settings(max_examples=12, deadline=None)
+def test_the_checker_accepts_what_the_stage_proves(
+    case: tuple[Network, np.ndarray, np.ndarray, np.random.Generator],
+) -> None:
+    """Awkward networks of every kind, by this stage right after intervals: no verdict is rejected, no proof refused."""
+    network, low, high, rng = case
+    if not np.isfinite(high - low).all():
+        return
+    box = Box(low, high).fit(network.input_shape)
+    with np.errstate(all="ignore"):
+        ledger = Ledger(network, box, interval_bounds(network, box))
+        ledger.offer(points(rng, box.lower, box.upper, 20))
+        ledger.tighten(ledger.bounds)
+        with ledger.clock(Stage.BRANCH):
+            branching.run(ledger, time.monotonic() + 0.5, 0.2, 2**22)
+        checked = check(network, box, ledger.report({}, {}, "complete"))
+    assert not checked.problems
+    decided = [entry for entry in checked.entries if entry.phase in ("stably_inactive", "stably_active")]
+    assert all(entry.finding in (Finding.ACCEPTED, Finding.NOT_CHECKABLE) for entry in decided)
 
 
 def test_the_stage_keeps_to_its_deadline() -> None:
