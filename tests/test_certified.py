@@ -122,6 +122,8 @@ def test_unusable_arguments_are_refused() -> None:
     """Inputs, labels and networks that do not fit are refused."""
     with pytest.raises(DomainError, match="one finite input"):
         certified_robustness(classifier(), [0.1, 0.2], 0.1)
+    with pytest.raises(DomainError, match="outside the valid range"):
+        certified_robustness(classifier(), [1.2], 0.3, label=0)
     with pytest.raises(SettingsError, match="no class"):
         certified_robustness(classifier(), [0.1], 0.1, label=2)
     with pytest.raises(DomainError, match="radius"):

@@ -103,6 +103,10 @@ def test_images_are_arranged_scaled_and_normalised(images: Path, tmp_path: Path)
     found, labels = read_images(images, (2, 4, 4), (0.5, 0.0), (0.5, 2.0))
     pixels = np.load(images)["x"]
     assert labels is not None
+    for unusable in (np.array(["a", "b"]), np.array([0.5, 1.0]), np.array([0.0, np.nan])):
+        np.savez(tmp_path / "odd.npz", images=np.zeros((2, 2, 4, 4)), labels=unusable)
+        with pytest.raises(SettingsError, match="whole numbers"):
+            read_images(tmp_path / "odd.npz", (2, 4, 4))
     assert found.shape == (40, 2, 4, 4)
     np.testing.assert_allclose(found[:, 0], (pixels[..., 0] / 255 - 0.5) / 0.5, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found[:, 1], pixels[..., 1] / 255 / 2, rtol=1e-5)

@@ -433,7 +433,9 @@ def test_max_pooling_by_hand() -> None:
     network = Network((1, 3, 3), [Node("pool", MaxPool((2, 2), (2, 2), (0, 1, 1, 0)), (INPUT,))])
     assert network.forward(x[0]).ravel().tolist() == [-1.0, -2.0, -7.0, -8.0]
     assert network.to_torch()(torch.from_numpy(x).float()).ravel().tolist() == [-1.0, -2.0, -7.0, -8.0]
-    for layer, shape in ((MaxPool((2, 2), (1, 1), (2, 2, 2, 2)), (1, 3, 3)), (MaxPool((2, 2), (1, 1)), (3,))):
+    hollow = MaxPool((2, 2), (1, 1), (1, 1, 1, 1), (3, 3))
+    padded, flat = MaxPool((2, 2), (1, 1), (2, 2, 2, 2)), MaxPool((2, 2), (1, 1))
+    for layer, shape in ((padded, (1, 3, 3)), (flat, (3,)), (hollow, (1, 2, 2))):
         with pytest.raises(NetworkError, match="max pooling"):
             layer.output_shape(shape)
 

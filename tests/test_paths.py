@@ -125,6 +125,7 @@ def test_counts_beyond_any_float() -> None:
     ("graph", "words"),
     [
         (nx.DiGraph([(0, 1), (1, 0)]), "acyclic"),
+        (nx.MultiDiGraph([(0, 1), (0, 1)], source=0, sink=1), "acyclic"),
         (nx.DiGraph([(0, 1)], source=0), "'source' and 'sink'"),
         (nx.DiGraph([(0, 1)], source=1, sink=0), "path in between"),
     ],

@@ -297,6 +297,33 @@ def test_unusable_data_are_refused() -> None:
         evaluate(mlp().float(), x.numpy(), [0, 1], [fgsm(0.1), fgsm(0.2)])
 
 
+def test_half_precision_stays_in_the_ball() -> None:
+    """In float16 a gradient of zero moves nothing, and nothing becomes NaN."""
+
+    class Constant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :2] * 0 + torch.tensor([1.0, 0.0], dtype=x.dtype)
+
+    x = torch.rand(3, 4).half()
+    found = attack(Constant().eval(), x, torch.zeros(3, dtype=torch.long), pgd(0.1, 3, norm="l2", random_start=False))
+    assert torch.equal(found.inputs, x)
+    assert not found.broken.any()
+
+
+def test_labels_and_ranges_that_fit_nothing_are_refused() -> None:
+    """Labels beyond the classes, inputs outside the range of a Lipschitz search, a reversed range: refused."""
+    model, x = mlp(), torch.rand(2, 4, dtype=DOUBLE)
+    for labels in ([0, 3], [-100, 0]):
+        with pytest.raises(SettingsError, match="classes"):
+            attack(model, x, torch.tensor(labels), pgd(0.1, targeted=True))
+    with pytest.raises(SettingsError, match="valid range"):
+        local_lipschitz(model, x - 2, LipschitzSearch(0.1))
+    with pytest.raises(SettingsError, match="valid range"):
+        LipschitzSearch(0.1, clip=(1.0, 0.0))
+    with pytest.raises(SettingsError, match="at least one step"):
+        pgd(0.1, steps=0)
+
+
 def test_real_network(shared_data: Path) -> None:
     """On MNIST, the published 100-100 network loses accuracy to FGSM, and no less to PGD."""
     from models.data import load_images

@@ -65,7 +65,17 @@ def _arrays(path: PathLike) -> tuple[NDArray[np.generic], NDArray[np.int64] | No
     found = [next((arrays[name] for name in names if name in arrays), None) for names in (IMAGES, LABELS)]
     if found[0] is None or not np.issubdtype(found[0].dtype, np.number):
         raise SettingsError(f"{path} holds {sorted(arrays)}; images must be called one of {', '.join(IMAGES)}")
-    return found[0], None if found[1] is None else found[1].astype(np.int64).reshape(-1)
+    if np.iscomplexobj(found[0]):
+        raise SettingsError(f"{path} holds complex images; only real numbers can be read")
+    return found[0], None if found[1] is None else _classes(found[1], path)
+
+
+def _classes(labels: NDArray[np.generic], path: PathLike) -> NDArray[np.int64]:
+    found = labels.reshape(-1)
+    numbers = found.astype(np.float64) if found.dtype.kind in "iuf" else np.array([np.nan])
+    if not np.array_equal(numbers, np.round(numbers)):  # NaN is equal to nothing
+        raise SettingsError(f"{path} holds labels of type {labels.dtype}; they must be whole numbers, those of classes")
+    return found.astype(np.int64)
 
 
 def _arranged(images: NDArray[np.generic], shape: Shape, path: PathLike) -> NDArray[np.generic]:

@@ -142,7 +142,10 @@ def _channels(commands: Any) -> None:
         "remove channels whose slope is zero, exactly, or small, which is measured",
         "With --threshold 0 (the default) the result computes the same function. A greater one sets small slopes to 0\n"
         "first, which changes the function; by how much is measured on --data. The folder gets the smaller network\n"
-        "(.npz, .onnx, .pt2), the edits, channels.json, and figures of slopes and batch-norm scales.",
+        "(.npz, .onnx, .pt2), the edits, channels.json, figures of slopes and batch-norm scales, and masked.npz, the\n"
+        "network with small slopes at 0: `milpcomp check OUT/masked.npz OUT OUT` relates it to the smaller one. The\n"
+        "domain, if none is given, is the range of the images, else [-1, 1]. --data must be as the network takes it:\n"
+        "where it was trained on normalised images, give --mean and --std.",
         "channels resnet.th --architecture models.resnet:rotated_resnet20 --input-shape 3,32,32",
         "channels small.npz --threshold auto --data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     )

@@ -220,7 +220,10 @@ class MaxPool(Opaque):
             raise NetworkError(f"max pooling needs images (channels, height, width), got shape {shapes[0]}")
         if any(2 * self.padding[i] > self.kernel[i % 2] for i in range(4)):
             raise NetworkError(f"max pooling of kernel {self.kernel} takes at most half of it as padding")
-        return (shapes[0][0], *self.window.extent(*shapes[0][1:]))
+        extent = self.window.extent(*shapes[0][1:])
+        if not self.window.view(np.ones((1, 1, *shapes[0][1:]))).any(axis=(-2, -1)).all():
+            raise NetworkError(f"max pooling by {self.window} has windows without a pixel of the image {shapes[0]}")
+        return (shapes[0][0], *extent)
 
     def apply(self, *inputs: FloatArray) -> FloatArray:
         top, left, bottom, right = self.padding

@@ -135,7 +135,9 @@ def packed_polynomials(graph: nx.DiGraph, keep: Collection[str] | None = None) -
     source, sink = check_graph(graph)
     on_path = (nx.descendants(graph, source) | {source}) & (nx.ancestors(graph, sink) | {sink})
     order = [node for node in nx.topological_sort(graph) if node in on_path]
-    entering = {node: [(u, e.get("ways", 1)) for u, e in graph.pred[node].items() if u in on_path] for node in order}
+    entering = {
+        node: [(u, int(e.get("ways", 1))) for u, e in graph.pred[node].items() if u in on_path] for node in order
+    }
     ways: dict[str, int] = {}
     for node in order:
         ways[node] = sum(ways[before] * count for before, count in entering[node]) if node != source else 1
@@ -172,7 +174,7 @@ def unpack(polynomials: Mapping[str, Polynomial], packing: Packing, node: str) -
 
 def check_graph(graph: nx.DiGraph) -> tuple[str, str]:
     """Return the source and the sink of a usable graph; raise `SettingsError` for any other."""
-    if not isinstance(graph, nx.DiGraph) or not nx.is_directed_acyclic_graph(graph):
+    if not isinstance(graph, nx.DiGraph) or graph.is_multigraph() or not nx.is_directed_acyclic_graph(graph):
         raise SettingsError("path lengths are defined for directed acyclic graphs; make one with filter_graph(network)")
     source, sink = (graph.graph.get(end) for end in ("source", "sink"))
     if source not in graph or sink not in graph or not nx.has_path(graph, source, sink):

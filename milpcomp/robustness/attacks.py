@@ -86,7 +86,7 @@ def fgsm(epsilon: float, **settings: object) -> Attack:
 
 def pgd(epsilon: float, steps: int = 40, step_size: float | None = None, **settings: object) -> Attack:
     """Return the settings of projected gradient descent; the step size defaults to ``2.5 * epsilon / steps``."""
-    size = 2.5 * epsilon / steps if step_size is None else step_size
+    size = 2.5 * epsilon / max(1, steps) if step_size is None else step_size
     return Attack("PGD", epsilon, steps=steps, step_size=size, **settings)  # type: ignore[arg-type]
 
 
@@ -145,6 +145,7 @@ def attack(model: nn.Module, x: Tensor, labels: Tensor, settings: Attack) -> Att
                 break
             point = point.detach().requires_grad_(step < settings.steps)
             logits = model(point)
+            _check_classes(labels, logits)
             gain = objective(logits, labels[left], settings)
             won = wins(logits, labels[left], settings.targeted)
             better = won | (gain.detach() > top[left])
@@ -189,6 +190,11 @@ def _check(model: nn.Module, x: Tensor, labels: Tensor, settings: Attack) -> Non
         )
 
 
+def _check_classes(labels: Tensor, logits: Tensor) -> None:
+    if logits.ndim != 2 or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise SettingsError(f"the model returns {tuple(logits.shape)} logits; labels must be numbers of its classes")
+
+
 def _random(x: Tensor, settings: Attack, generator: torch.Generator) -> Tensor:
     """Return random offsets, uniform in the ball."""
     if settings.norm == "linf":
@@ -209,12 +215,14 @@ def _inside(point: Tensor, x: Tensor, settings: Attack) -> Tensor:
         point = torch.clamp(point, x - settings.epsilon, x + settings.epsilon)
     else:
         length = (point - x).flatten(1).norm(dim=1)
-        point = x + (point - x) * _column(torch.clamp(settings.epsilon / length.clamp_min(1e-30), max=1.0), x)
+        point = x + (point - x) * _column(
+            torch.clamp(settings.epsilon / length.clamp_min(torch.finfo(x.dtype).tiny), max=1.0), x
+        )
     return point if settings.clip is None else point.clamp(*settings.clip)
 
 
 def _unit(v: Tensor) -> Tensor:
-    return v / _column(v.flatten(1).norm(dim=1).clamp_min(1e-30), v)
+    return v / _column(v.flatten(1).norm(dim=1).clamp_min(torch.finfo(v.dtype).tiny), v)
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

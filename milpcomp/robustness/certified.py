@@ -156,6 +156,8 @@ def certified_robustness(
     center = np.asarray(x, dtype=np.float64)
     if center.shape != network.input_shape or not np.isfinite(center).all():
         raise DomainError(f"x must be one finite input of shape {network.input_shape}, got shape {center.shape}")
+    if clip is not None and not (clip[0] <= center.min() and center.max() <= clip[1]):
+        raise DomainError(f"x lies outside the valid range {clip}, so its box would not hold it; give another clip")
     chosen = int(network.forward(center).argmax()) if label is None else int(label)
     margins = margin_network(network, chosen)
     box = Box.around(center, radius, clip)

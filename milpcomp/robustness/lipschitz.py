@@ -6,7 +6,8 @@ r"""The local Lipschitz constant of a classifier, from below: by ascent.
     l1, l2, linf   D = the norm of f(x) - f(x')         of the logits
 
 The ascent follows the sign of the gradient of D from a random point of the ball and keeps the largest ratio seen, so
-what it returns is a lower bound of the true maximum: an estimate, and not a certificate.
+what it returns is a lower bound of the true maximum, up to the rounding of the tensors' type: an estimate, and not a
+certificate. A divergence of nearly equal logits is mostly rounding, so radii below some 0.003 need float64.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class LipschitzSearch:
             raise SettingsError(f"unknown measure {self.measure!r}; choose kl, l1, l2 or linf")
         if not 0 < self.epsilon < float("inf") or self.steps < 1 or self.restarts < 1:
             raise SettingsError("the search needs a finite epsilon > 0 and at least one step and one run")
+        if not 0 <= self.step < float("inf") or (self.clip is not None and not self.clip[0] < self.clip[1]):
+            raise SettingsError(f"step size {self.step_size!r} or valid range {self.clip!r} cannot be used")
 
     @property
     def step(self) -> float:
@@ -81,6 +84,8 @@ def local_lipschitz(model: nn.Module, x: Tensor, settings: LipschitzSearch) -> T
         )
     if not x.is_floating_point() or not x.isfinite().all():
         raise SettingsError("inputs must be finite floating-point numbers")
+    if settings.clip is not None and len(x) and (x.min() < settings.clip[0] or x.max() > settings.clip[1]):
+        raise SettingsError(f"inputs lie outside the valid range {settings.clip}; give raw inputs, or clip=None")
     generator = torch.Generator(device=x.device).manual_seed(settings.seed)
     with torch.no_grad():
         center = model(x)
