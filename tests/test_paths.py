@@ -205,6 +205,8 @@ def test_threshold_and_report_silence_channels() -> None:
     network = residual([0.05, -1], [1, 1], False)
     assert active_filters(network)["a"] == 2
     assert active_filters(network, threshold=0.1)["a"] == 1
+    steep = residual([2, 2], [2, 2], False)
+    assert active_filters(steep, threshold=1.0)["stem"] == 2  # a plain ReLU has no slope that could be small
     with pytest.raises(SettingsError, match="threshold"):
         active_filters(network, threshold=-1.0)
     stem = Dense(np.eye(2), [0.0, -5.0])

@@ -24,6 +24,7 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 
+from milpcomp.channels.slopes import silenced as small_silenced
 from milpcomp.compression.liveness import liveness
 from milpcomp.errors import ResultError, SettingsError
 from milpcomp.network.affine import Dense
@@ -136,24 +137,23 @@ def block_graph(counts: Iterable[int], per_block: int = 2) -> nx.DiGraph:
 
 def silenced(network: Network, threshold: float, report: Report | None) -> Network:
     """Return `network` with the slopes of all silent channels set to 0."""
-    if not threshold >= 0:
-        raise SettingsError(f"the threshold must be a number >= 0, got {threshold!r}")
     if report is not None and report.network_digest != network.digest:
         raise ResultError("the report belongs to another network; certify this one")
-    verdicts = report.layers() if report is not None else {}
-    nodes = []
+    quiet = small_silenced(network, threshold)
+    return quiet if report is None else _inactive_silenced(quiet, report)
+
+
+def _inactive_silenced(network: Network, report: Report) -> Network:
+    """Return `network` with the slopes of neurons at 0 that are certified to be stably inactive with slope 0."""
+    verdicts, nodes = report.layers(), []
     for node in network.nodes:
         if isinstance(node.layer, Rectifier):
             shape = network.shape(node.name)
             positive, negative = (slopes.reshape(shape) for slopes in node.layer.slopes(shape))
-            quiet = np.maximum(np.abs(positive), np.abs(negative)) <= threshold
-            if report is not None:
-                inactive = [
-                    v.phase is Phase.STABLY_INACTIVE and v.proof is Proof.CERTIFIED for v in verdicts[node.name]
-                ]
-                quiet |= np.reshape(inactive, shape) & (negative == 0)
+            dead = [v.phase is Phase.STABLY_INACTIVE and v.proof is Proof.CERTIFIED for v in verdicts[node.name]]
+            quiet = np.reshape(dead, shape) & (negative == 0)
             if quiet.any():
-                node = replace(node, layer=Rectifier(np.where(quiet, 0, positive), np.where(quiet, 0, negative)))
+                node = replace(node, layer=Rectifier(np.where(quiet, 0, positive), negative))
         nodes.append(node)
     return Network(network.input_shape, nodes, network.output)
 
