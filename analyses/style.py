@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "axes.grid": False,
     "axes.labelsize": 10,
     "axes.linewidth": 0.8,
-    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -67,7 +68,7 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def look() -> Iterator[None]:
     """Give every figure that is made inside the one look."""
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.style.context(SETTINGS):
         yield
 
 
