@@ -46,3 +46,7 @@ class OutputError(MilpcompError, OSError):
 
 class EditError(MilpcompError, ValueError):
     """An edit is not backed by the verdicts it names, or does not fit the network."""
+
+
+class ExecutorError(MilpcompError, RuntimeError):
+    """Work cannot be handed out: no process can be started, or the cluster is missing or gone."""
