@@ -4,6 +4,7 @@
 #   make test    format, lint, types and all tests
 #   make fast    the tests that take seconds
 #   make lint    format, lint and types only
+#   make docs    the documentation, in docs/_build/html; every warning is an error
 #   make clean   remove the environment and everything generated
 #
 # Settings (make demo PYTHON=python3.12):
@@ -23,7 +24,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 DEMO_NETWORK := models/checkpoints/mnist-mlp.safetensors
 
-.PHONY: demo test fast lint clean
+.PHONY: demo test fast lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -40,13 +41,16 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+docs: $(STAMP)
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 # The stamp is written last, so an interrupted install leaves none; a virtual environment that was interrupted before it
 # had pip is made again.
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(PY)
 	@rm -f $@
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) \
-	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
+	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev,docs]'
 	@touch $@
 
 $(PY):
@@ -54,5 +58,5 @@ $(PY):
 	$(PYTHON) -m venv --clear $(VENV)
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

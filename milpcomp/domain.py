@@ -107,13 +107,13 @@ class Box:
         )
 
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """Tell for each row of `x` (N, *shape) whether it lies in the box."""
+        """Tell for each row of `x`, of shape ``(N, *shape)``, whether it lies in the box."""
         points = np.asarray(x, dtype=np.float64)
         inside: NDArray[np.bool_] = (points >= self.lower) & (points <= self.upper)
         return np.asarray(inside.all(axis=tuple(range(1, inside.ndim))))
 
     def clip(self, x: FloatArray) -> FloatArray:
-        """Return `x` (N, *shape) moved to the nearest points of the box."""
+        """Return `x`, of shape ``(N, *shape)``, moved to the nearest points of the box."""
         return np.clip(x, self.lower, self.upper)
 
     def __repr__(self) -> str:

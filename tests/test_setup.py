@@ -61,16 +61,16 @@ def test_conda_environment_installs_what_pip_installs() -> None:
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert environment["name"] == _project()["name"]
     assert conda == [f"python{_project()['requires-python']}", "pip"]
-    assert pip == ["--constraint requirements/tested.txt", "--editable .[dev]"]
+    assert pip == ["--constraint requirements/tested.txt", "--editable .[dev,docs]"]
     makefile = (ROOT / "Makefile").read_text()
     assert "CONSTRAINTS ?= requirements/tested.txt" in makefile
-    assert "--editable '.[dev]'" in makefile
+    assert "--editable '.[dev,docs]'" in makefile
 
 
 def test_every_requirement_is_pinned_within_its_range() -> None:
     """The tested version of each requirement, development tools included, is pinned and satisfies the open range."""
     pins = _pins("tested.txt")
-    for requirement in _requirements("onnxruntime", "dev"):
+    for requirement in _requirements("onnxruntime", "dev", "docs"):
         if requirement.name != "tomli":
             assert requirement.specifier.contains(pins[requirement.name]), requirement
 
@@ -86,7 +86,7 @@ def test_minimum_versions_are_the_lower_bounds() -> None:
 
 def test_installed_versions_satisfy_the_ranges() -> None:
     """What is installed here lies within the ranges, so the tests test what the ranges promise."""
-    for requirement in _requirements("dev"):
+    for requirement in _requirements("dev", "docs"):
         assert requirement.specifier.contains(importlib.metadata.version(requirement.name)), requirement
 
 

@@ -76,12 +76,12 @@ class Removal:
 
     @property
     def exact(self) -> bool:
-        """Whether the smaller network was made of the network as read: no slope had to be set to 0."""
+        """Whether the smaller network was made of the network as read, no slope having been set to 0."""
         return self.masked.digest == self.original_digest
 
     @property
     def alive(self) -> dict[str, tuple[int, int]]:
-        """By activation: how many channels have slopes greater than `gamma` in size, and how many there are."""
+        """For each activation, how many channels have slopes greater than `gamma` in size, and how many there are."""
         return {name: (int((np.abs(own) > self.gamma).sum()), len(own)) for name, own in self.slopes.items()}
 
     @property
@@ -91,7 +91,7 @@ class Removal:
 
     @property
     def checkable(self) -> bool:
-        """Whether the checker can relate the two networks: it knows affine layers and rectifiers."""
+        """Whether the checker can relate the two networks, as it knows affine layers and rectifiers only."""
         return not is_opaque(self.masked)
 
     def check(self) -> CheckedCompression:

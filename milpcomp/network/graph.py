@@ -129,7 +129,7 @@ class Network:
         return tuple(node for node in self._nodes if name in node.inputs)
 
     def values(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Return the value of every node (and of `INPUT`) for a batch x of shape (N, *input_shape), in float64."""
+        """Return the value of every node (and of `INPUT`) for a batch x of shape ``(N, *input_shape)``, in float64."""
         values = {INPUT: x}
         for node in self._nodes:
             values[node.name] = evaluate(node.layer, [values[name] for name in node.inputs])
@@ -163,7 +163,7 @@ class Network:
         return np.concatenate(parts) if parts else np.zeros((0, *self.output_shape))
 
     def pre_activations(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Return for each rectifier, by name, its input for a batch x (N, *input_shape), as (N, neurons)."""
+        """Return for each rectifier, by name, its input for a batch x, ``(N, *input_shape)``, as (N, neurons)."""
         values = self.values(x)
         return {node.name: values[node.inputs[0]].reshape(len(x), self.width(node.name)) for node in self.rectifiers}
 
@@ -211,7 +211,7 @@ class Network:
 
 
 def evaluate(layer: Layer, inputs: Sequence[FloatArray]) -> FloatArray:
-    """Return the value of `layer` for batches `inputs`, each of shape (N, *shape), in float64."""
+    """Return the value of `layer` for batches `inputs`, each of shape ``(N, *shape)``, in float64."""
     if isinstance(layer, Affine | Rectifier):
         return layer.apply(inputs[0])
     if isinstance(layer, Opaque):

@@ -77,11 +77,11 @@ class Affine(Layer):
 
     @abstractmethod
     def linear(self, x: FloatArray) -> FloatArray:
-        """Return A x for a batch x of shape (N, *input_shape)."""
+        """Return A x for a batch x of shape ``(N, *input_shape)``."""
 
     @abstractmethod
     def transposed(self, y: FloatArray, shape: Shape) -> FloatArray:
-        """Return A^T y for a batch y of shape (N, *output_shape); `shape` is the input shape."""
+        """Return A^T y for a batch y of shape ``(N, *output_shape)``; `shape` is the input shape."""
 
     @abstractmethod
     def matrix(self, shape: Shape) -> sp.csr_array:
@@ -100,11 +100,11 @@ class Affine(Layer):
         return self, None
 
     def absolute(self) -> Affine:
-        """Return the layer of |A|, without offset."""
+        """Return the layer of ``|A|``, without offset."""
         return self
 
     def apply(self, x: FloatArray) -> FloatArray:
-        """Return A x + offset for a batch x of shape (N, *input_shape)."""
+        """Return A x + offset for a batch x of shape ``(N, *input_shape)``."""
         return self.linear(x) + self.offset()
 
 
@@ -132,7 +132,7 @@ class Rectifier(Layer):
         return shape
 
     def apply(self, x: FloatArray) -> FloatArray:
-        """Return the rectified batch x of shape (N, *shape)."""
+        """Return the rectified batch x of shape ``(N, *shape)``."""
         return self.positive_slope * np.maximum(x, 0.0) + self.negative_slope * np.minimum(x, 0.0)
 
     def slopes(self, shape: Shape) -> tuple[FloatArray, FloatArray]:

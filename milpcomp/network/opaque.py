@@ -52,7 +52,7 @@ class Opaque(Layer):
 
     @abstractmethod
     def apply(self, *inputs: FloatArray) -> FloatArray:
-        """Return the value for batches of shape (N, *shape), in float64."""
+        """Return the value for batches of shape ``(N, *shape)``, in float64."""
 
     @abstractmethod
     def reached(self, *masks: Mask) -> Mask:

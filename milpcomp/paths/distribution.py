@@ -98,7 +98,7 @@ def path_lengths(graph: nx.DiGraph) -> Distribution:
     ----------
     graph : networkx.DiGraph
         Acyclic, with graph attributes ``source`` and ``sink``; nodes carry ``length`` (int >= 0, default 0), edges
-        ``ways`` (int >= 1, default 1), as `milpcomp.paths.filter_graph` and `block_graph` make them.
+        ``ways`` (int >= 1, default 1), as `milpcomp.filter_graph` and `block_graph` make them.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class LipschitzSearch:
 
     @property
     def step(self) -> float:
-        """The step size: ``2.5 * epsilon / steps`` unless set."""
+        """The step size, ``2.5 * epsilon / steps`` unless set."""
         return 2.5 * self.epsilon / self.steps if self.step_size is None else self.step_size
 
 

@@ -34,7 +34,8 @@ class RotatedActivation(nn.Module):
 
     Attributes
     ----------
-    slope : Parameter, shape (C,)
+    slope
+        The parameter b, of shape (C,).
     """
 
     slope: nn.Parameter

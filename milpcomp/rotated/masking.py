@@ -24,7 +24,7 @@ Masks = Mapping[str, Tensor]
 
 
 def small_slopes(model: nn.Module, gamma: float) -> dict[str, Tensor]:
-    """Return which slopes have |slope| <= gamma: a bool tensor (C,) for each rotated activation, by name.
+    """Return which slopes have ``|slope| <= gamma``: a bool tensor (C,) for each rotated activation, by name.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def small_slopes(model: nn.Module, gamma: float) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def apply_threshold_(model: nn.Module, gamma: float) -> dict[str, Tensor]:
-    """Set every slope with |slope| <= gamma to exactly 0, in place, and return which those are, as `small_slopes` does.
+    """Set every slope with ``|slope| <= gamma`` to exactly 0, in place; return which those are, as `small_slopes` does.
 
     This changes the function, unless all of them were zero before: it is not exact compression.
     """
@@ -76,7 +76,7 @@ def hold_at_zero_(model: nn.Module, dropped: Masks) -> None:
 
 @contextmanager
 def thresholded(model: nn.Module, gamma: float) -> Iterator[nn.Module]:
-    """Give `model` for the length of a with-block, with every slope |slope| <= gamma at 0; then its slopes come back.
+    """Give `model` for the length of a with-block, with every slope of at most `gamma` at 0; then its slopes come back.
 
     Examples
     --------

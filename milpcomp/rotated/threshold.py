@@ -37,7 +37,7 @@ class Threshold:
     Parameters
     ----------
     gamma : float
-        Slopes with |slope| <= gamma are ignored; 0 ignores exact zeros only.
+        Slopes with ``|slope| <= gamma`` are ignored; 0 ignores exact zeros only.
     accuracy_before, accuracy_after : float
         Share of right answers on the second half, without and with the threshold.
     selection_before, selection_after : float
@@ -94,7 +94,7 @@ def select_threshold(
         The samples to select on: a mask of shape (N,) or indices; all others are reported on. By default
         ``random_half(N)``, a random half with seed 0.
     candidates : sequence of float, optional
-        Thresholds to choose from; 0 is always one. By default all values |slope|.
+        Thresholds to choose from; 0 is always one. By default all values ``|slope|``.
     batch_size : int
         Samples per evaluation of the model.
     max_steps : int

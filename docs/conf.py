@@ -1,0 +1,41 @@
+"""How the documentation is built: `make docs`, offline, with every warning an error."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import milpcomp
+
+project = "milpcomp"
+author = "the milpcomp authors"
+copyright = "the milpcomp authors; MIT licence"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+# Pages are Markdown; docstrings are reStructuredText whose single backticks name things: linked where this
+# documentation has them, plain code elsewhere.
+myst_heading_anchors = 3
+default_role = "py:obj"
+
+# Docstrings say in words what a parameter may be, so signatures stay readable and carry no types.
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = False  # what a layer overrides is described once, at its contract
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_param = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Trusts", "notes_style")]
+
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", r"(?!milpcomp\.).*")]  # backticks also mark parameters, which have no target,
+nitpick_ignore = [  # and modules, which have no page
+    ("py:obj", module.name) for module in pkgutil.walk_packages(milpcomp.__path__, "milpcomp.")
+]
+
+html_theme = "furo"
+html_title = "milpcomp"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {"top_of_page_buttons": []}
