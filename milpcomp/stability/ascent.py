@@ -36,6 +36,9 @@ OFFER_EVERY = 10
 LEARNING_RATE = 0.1
 """First step size of a climb, in units of the box; it falls linearly to a tenth."""
 
+DECAYS = (0.9, 0.999)
+"""How slowly Adam forgets gradients, and their squares."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -96,19 +99,21 @@ class _Rows:
         self.lower, self.width, self.t = (
             torch.tensor(array, dtype=torch.float64, device=search.device) for array in (domain.lower, width, share)
         )
-        self._optimiser = torch.optim.Adam([self.t])
+        # Adam is spelled out because making a torch.optim optimiser imports torch's compiler, which takes seconds.
+        self._mean, self._square, self._steps = torch.zeros_like(self.t), torch.zeros_like(self.t), 0
 
     def jump(self) -> None:
         gradient = self._gradient()
         self.t = torch.where(gradient == 0, self.t, (gradient > 0).to(self.t.dtype))
 
     def climb(self, rate: float) -> None:
-        """Take one step of Adam upwards, projected onto [0, 1]."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self.t.grad = -self._gradient()
-        self._optimiser.step()
-        self.t.clamp_(0.0, 1.0)
+        """Take one step of Adam upwards (Kingma and Ba, arXiv 1412.6980), projected onto [0, 1]."""
+        gradient, (slow, slower) = self._gradient(), DECAYS
+        self._steps += 1
+        self._mean.lerp_(gradient, 1 - slow)
+        self._square.lerp_(gradient**2, 1 - slower)
+        mean, square = self._mean / (1 - slow**self._steps), self._square / (1 - slower**self._steps)
+        self.t.addcdiv_(mean, square.sqrt_().add_(1e-8), value=rate).clamp_(0.0, 1.0)
 
     def winners(self) -> FloatArray:
         """Return, as inputs inside the domain, the best row of each pair that this row seems to settle."""
@@ -127,8 +132,7 @@ class _Rows:
             return
         self.pairs = [pair for pair in self.pairs if pair in wanted]
         rows = torch.as_tensor(np.repeat(mask, self.restarts), device=self.t.device)
-        self.t = self.t[rows]
-        self._optimiser = torch.optim.Adam([self.t])  # the others' momentum is lost; they soon have it back
+        self.t, self._mean, self._square = self.t[rows], self._mean[rows], self._square[rows]
 
     def _gradient(self) -> torch.Tensor:
         t = self.t.clone().requires_grad_(True)
