@@ -1,6 +1,6 @@
 """Where work is done: the one small interface that batches, and blocks of one network, hand their work to.
 
-A `Call` goes in, and whatever becomes of it comes out as a `Done`: its result, or why there is none. An executor neither
+A `Call` goes in, and what became of it comes out as a `Done`: its result, or why there is none. An executor neither
 retries nor raises for a call that went wrong, as what to do then is for whoever submitted it.
 
     done      the function returned; its result is `value`
