@@ -182,3 +182,28 @@ def test_the_stage_keeps_to_its_deadline() -> None:
     branching.run(ledger, time.monotonic() - 1.0, 10.0, 2**20)
     assert not ledger.branch_proofs
     assert np.count_nonzero(ledger.open_active("3")) == 1
+
+
+def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a deadline no search is given more than the limit per neuron; with one, the last turns share the time."""
+    given_s: list[float] = []
+
+    def gives_up(
+        network: Network, values: object, question: Question, offer: object, limits: Limits, **_: object
+    ) -> Outcome:
+        given_s.append(limits.deadline - time.monotonic())
+        return Outcome(False, None, 0, 0)
+
+    monkeypatch.setattr(phases, "search", gives_up)
+    network, box = tents(-0.25, 0.25), BOX.fit((1,))
+    ledger = Ledger(network, box, interval_bounds(network, box), wanted=("3",))
+    asked = len(ledger.open_pairs())
+    assert asked > 2
+    branching.run(ledger, float("inf"), 1.0, 2**20)
+    assert len(given_s) == 2 * asked
+    assert max(given_s) <= 1.0
+    given_s.clear()
+    branching.run(ledger, time.monotonic() + 1_000.0, 1.0, 2**20)
+    last = given_s[2 * asked :]
+    assert len(last) == asked
+    assert min(last) > 1_000.0 / asked - 1.0

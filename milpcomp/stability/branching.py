@@ -8,6 +8,7 @@ first round gives every question a short time, so that no hard neuron stands bef
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ WORKERS = 2
 """How many searches run at a time."""
 
 ROUNDS = (0.1, 1.0)
-"""Shares of the limit per neuron that the rounds give."""
+"""Shares of the limit per neuron that the first rounds give; a last one gives what is left of the limit of the run."""
 
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
@@ -48,14 +49,18 @@ def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: 
     deadline : float
         ``time.monotonic()`` value at which the stage ends.
     neuron_time_limit_s : float
-        Limit of one search.
+        Limit of one search, until every question has had its turn. Where there is a deadline, those that are still open
+        then share the time up to it.
     max_bytes : int
         Limit of all proofs together. A verdict whose proof does not fit rests on the search's own word.
     """
     for share in ROUNDS:
         for layer in ledger.layers:
-            if time.monotonic() < deadline and (ledger.open_active(layer) | ledger.open_inactive(layer)).any():
-                _Layer(ledger, layer, deadline, share * neuron_time_limit_s, max_bytes).run()
+            _Layer(ledger, layer, deadline, share * neuron_time_limit_s, max_bytes).run()
+    for layer in ledger.layers if math.isfinite(deadline) else ():
+        turns = math.ceil(len(ledger.open_pairs()) / WORKERS)
+        if turns:
+            _Layer(ledger, layer, deadline, (deadline - time.monotonic()) / turns, max_bytes).run()
 
 
 def splits_boxes(network: Network, layer: str) -> bool:
@@ -77,6 +82,8 @@ class _Layer:
 
     def run(self) -> None:
         """Settle what the limits allow; exceptions of searches come out here."""
+        if time.monotonic() >= self.deadline or not any(pair[0] == self.layer for pair in self.ledger.open_pairs()):
+            return
         search = self._search()
         if search is None:
             return
