@@ -54,13 +54,13 @@ class Processes(Executor):
     Raises
     ------
     SettingsError
-        If `workers` is no positive whole number.
+        If `workers` is less than 1.
     """
 
     def __init__(self, workers: int | None = None) -> None:
         self._count = _cores() if workers is None else workers
-        if not isinstance(self._count, int) or self._count < 1:
-            raise SettingsError(f"the number of workers must be a whole number >= 1, got {workers!r}")
+        if self._count < 1:
+            raise SettingsError(f"the number of workers must be at least 1, got {workers!r}")
         self._waiting: deque[Call] = deque()
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
