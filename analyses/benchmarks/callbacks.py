@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -116,15 +117,14 @@ def certify(network: mc.Network, domain: mc.Box, method: str, limit_s: float, da
 
 def _scip(scheme: Scheme) -> bool:
     """Run SCIP; tell whether it came to an end."""
-    import pyscipopt as scip  # optional
-
+    scip: Any = import_module("pyscipopt")
     model, columns = _scip_model(scip, scheme.problem.milp)
     pending: list[int] = []
 
     def values(solution: Any) -> FloatArray:
         return np.array([model.getSolVal(solution, column) for column in columns])
 
-    class Relaxations(scip.Heur):  # type: ignore[misc, unused-ignore]
+    class Relaxations(scip.Heur):
         """Replays the input of every relaxation."""
 
         def heurexec(self, timing: Any, nodeinfeasible: bool) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _scip(scheme: Scheme) -> bool:
             pending.extend(scheme.leave(values(None), claims=False))
             return {"result": scip.SCIP_RESULT.DIDNOTFIND}
 
-    class Remove(scip.Conshdlr):  # type: ignore[misc, unused-ignore]
+    class Remove(scip.Conshdlr):
         """Rejects every solution that counts pairs, after these have left."""
 
         def conscheck(self, constraints: Any, solution: Any, *_: Any) -> dict[str, Any]:
@@ -194,8 +194,7 @@ def _scip_model(scip: Any, milp: Milp) -> tuple[Any, list[Any]]:
 
 def _gurobi(scheme: Scheme) -> bool:
     """Run Gurobi; tell whether it came to an end."""
-    import gurobipy as gp  # optional
-
+    gp: Any = import_module("gurobipy")
     milp = scheme.problem.milp
     if max(milp.matrix.shape) > FREE_SIZE:
         rows, columns = milp.matrix.shape

@@ -2,6 +2,7 @@
 
     python -m analyses.benchmarks.grid --out results/grid                          the funnel on every network
     python -m analyses.benchmarks.grid --out results/grid --methods one-solve per-neuron --limit 600
+    python -m analyses.benchmarks.grid --out results/grid --methods scip-callbacks gurobi-callbacks    where installed
 
 A cell is one network by one method, in a process of its own, whose peak memory is measured. Finished cells are files
 in the folder and are not run again, so a run that was stopped goes on where it was; the table is made of all of them.
@@ -9,6 +10,7 @@ Every cell starts from the same 2,000 random inputs and the first 1,000 test ima
 code samples before it calls its solver. Verdicts are checked by `milpcomp.check`, and against random inputs.
 
 Times depend on the machine: `reference` is the time that this machine took for the shipped network, in the same run.
+Where other work shares the machine, processor seconds are the fairer comparison; both are recorded.
 The published column holds Gurobi times of the same shapes and weights of regularisation, on another machine and other
 networks (averages), as text.
 """
@@ -28,12 +30,13 @@ import numpy as np
 
 import milpcomp as mc
 from analyses.acasxu import contradictions
+from analyses.benchmarks import callbacks
 from analyses.tables import Table, as_markdown, write
 from milpcomp.stability.verdict import Phase
 from models.data import load_images
 
 ROOT = Path(__file__).parents[2]
-METHODS = ("funnel", "one-solve", "per-neuron")
+METHODS = ("funnel", "one-solve", "per-layer", "per-neuron", *callbacks.PACKAGES)
 SAMPLES = 2_000
 IMAGES = 1_000
 
@@ -56,9 +59,12 @@ def run(path: Path, method: str, limit_s: float, seconds_per_neuron: float, data
     if data is not None:
         start = np.concatenate([start, load_images(data, "t10k")[0][:IMAGES].astype(np.float64)])
     begin, processor = time.monotonic(), time.process_time()
-    report = mc.certify(
-        network, domain, method=method, time_limit_s=limit_s, neuron_time_limit_s=seconds_per_neuron, data=start
-    )
+    if method in callbacks.PACKAGES:
+        report = callbacks.certify(network, domain, method, limit_s, start)
+    else:
+        report = mc.certify(
+            network, domain, method=method, time_limit_s=limit_s, neuron_time_limit_s=seconds_per_neuron, data=start
+        )
     seconds, processor = time.monotonic() - begin, time.process_time() - processor
     begin = time.monotonic()
     checked = mc.check(network, domain, report)
@@ -91,8 +97,12 @@ def run(path: Path, method: str, limit_s: float, seconds_per_neuron: float, data
     }
 
 
-def _child(target: Path, *arguments: Any) -> None:
-    record = run(*arguments)
+def _child(target: Path, path: Path, method: str, *limits: Any) -> None:
+    try:
+        record = run(path, method, *limits)
+    except callbacks.NotAvailableError as reason:
+        print(f"{path.stem} by {method}: skipped, {reason}", flush=True)
+        return
     record["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     part = target.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -100,12 +110,37 @@ def _child(target: Path, *arguments: Any) -> None:
 
 
 def cell(target: Path, *arguments: Any) -> dict[str, Any] | None:
-    """Return the record of a cell, running it in a process of its own unless its file is there; None if that failed."""
+    """Return the record of a cell, run in a process of its own unless its file is there; None if skipped or failed."""
     if not target.exists():
         process = multiprocessing.get_context("spawn").Process(target=_child, args=(target, *arguments))
         process.start()
         process.join()
     return json.loads(target.read_text()) if target.exists() else None
+
+
+def speedups(records: list[dict[str, Any]], slow_s: float = 1.0) -> dict[str, tuple[int, float, float]]:
+    """Compare every method with the funnel, over the networks on which either takes more than `slow_s` seconds.
+
+    Returns
+    -------
+    dict of method name to (networks, wall, processor)
+        Geometric means of the method's seconds over the funnel's. A run that reached its limit counts with the limit.
+    """
+    funnel = {found["network"]: found for found in records if found["method"] == "funnel"}
+    result = {}
+    for method in METHODS[1:]:
+        pairs = [
+            (found, funnel[found["network"]])
+            for found in records
+            if found["method"] == method and found["network"] in funnel
+        ]
+        slow = [pair for pair in pairs if max(found["seconds"] for found in pair) > slow_s]
+        if slow:
+            wall, processor = (
+                float(np.exp(np.mean([np.log(a[key] / b[key]) for a, b in slow]))) for key in ("seconds", "cpu_seconds")
+            )
+            result[method] = (len(slow), wall, processor)
+    return result
 
 
 def table(records: list[dict[str, Any]], reference: float) -> Table:
@@ -124,6 +159,7 @@ def table(records: list[dict[str, Any]], reference: float) -> Table:
                 stages,
                 str(found["counts"]["undecided"]),
                 f"{found['seconds']:.1f}",
+                f"{found['cpu_seconds']:.1f}",
                 f"{found['check_seconds']:.1f}",
                 str(found["rejected"]),
                 "–" if found["contradictions"] is None else f"{found['contradictions']} in {found['samples']:,}",
@@ -136,7 +172,7 @@ def table(records: list[dict[str, Any]], reference: float) -> Table:
         f"Deciding every neuron over [0, 1]^784. Reference on this machine: {reference:.1f} s for the shipped network "
         "(500 neurons). Published times are Gurobi's, of other networks of the shape, on another machine."
     )
-    columns = ("network", "method", "neurons", "decided by", "undecided", "seconds", "check s", "rejected")
+    columns = ("network", "method", "neurons", "decided by", "undecided", "seconds", "cpu s", "check s", "rejected")
     return Table(caption, (*columns, "contradictions", "peak MiB", "removed %", "published"), tuple(rows))
 
 
@@ -164,12 +200,17 @@ def main() -> None:
             target = options.out / f"{path.stem}.{method}.json"
             found = cell(target, path, method, options.limit, options.per_neuron, options.data, options.samples)
             if found is None:
-                print(f"{path.stem} by {method}: failed", flush=True)
+                print(f"{path.stem} by {method}: no result", flush=True)
                 continue
             records.append(found)
             print(f"{path.stem} by {method}: {found['seconds']:.1f} s, {found['counts']}", flush=True)
     write(table(records, reference), options.out / "table")
     print(as_markdown(table(records, reference)))
+    for method, (count, wall, processor) in speedups(records).items():
+        print(
+            f"{method} takes {wall:.0f} times as long as the funnel (processor time: {processor:.0f}), in the "
+            f"geometric mean over {count} networks on which either takes more than 1 s"
+        )
 
 
 if __name__ == "__main__":
