@@ -60,10 +60,14 @@ class Box:
         Raises
         ------
         DomainError
-            If the radius is negative or NaN, or the ball does not meet the clipping range.
+            If the radius is no number, negative or NaN, or the ball does not meet the clipping range.
         """
-        if not radius >= 0:
-            raise DomainError(f"the radius of a box must be >= 0, got {radius!r}")
+        try:
+            allowed = float(radius) >= 0
+        except (TypeError, ValueError):
+            allowed = False
+        if not allowed:
+            raise DomainError(f"the radius of a box must be a number >= 0, got {radius!r}")
         middle = _floats(center, "center")
         lower, upper = middle - radius, middle + radius
         if clip is not None:

@@ -35,7 +35,7 @@ from milpcomp.channels.surgery import cut, structural_report
 from milpcomp.compression.compress import check_tolerance
 from milpcomp.domain import Box
 from milpcomp.errors import SettingsError
-from milpcomp.network.graph import Network
+from milpcomp.network.graph import Network, require_network
 
 AUTO = "auto"
 
@@ -76,6 +76,8 @@ def remove_channels(
 
     Raises
     ------
+    NetworkError
+        If `network` is none.
     SettingsError
         If the threshold, the images, the labels or the tolerance cannot be used.
     DomainError
@@ -85,6 +87,7 @@ def remove_channels(
     -----
     **Trusts** what `milpcomp.compress` trusts. ``removal.check()`` has the independent checker relate the two networks.
     """
+    require_network(network, "remove_channels")
     check_tolerance(tolerance)
     if isinstance(threshold, str) and threshold != AUTO:
         raise SettingsError(f'the threshold must be "auto" or a number >= 0, got {threshold!r}')

@@ -29,7 +29,7 @@ from milpcomp.compression.rewrite import prepare, replay
 from milpcomp.compression.samples import float32_gap, samples
 from milpcomp.cost import cost
 from milpcomp.errors import EditError, NetworkError, SettingsError
-from milpcomp.network.graph import Network, Node
+from milpcomp.network.graph import Network, Node, require_network
 from milpcomp.network.layers import FloatArray, Rectifier, size
 from milpcomp.network.opaque import refuse_opaque
 from milpcomp.stability.report import Report
@@ -71,6 +71,8 @@ def compress(
 
     Raises
     ------
+    NetworkError
+        If `network` is none.
     ResultError
         If the report is none, or belongs to another network.
     EditError
@@ -86,6 +88,7 @@ def compress(
     bound is derived with `milpcomp.bounds.interval`; `milpcomp.check_compression` derives it with other code.
     """
     check_tolerance(tolerance)
+    require_network(network, "compress")
     refuse_opaque(network, "compress")
     proved = evidence(network, report, trust_solver)
     inputs = samples(network, report.domain, data)

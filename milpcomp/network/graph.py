@@ -224,6 +224,13 @@ def evaluate(layer: Layer, inputs: Sequence[FloatArray]) -> FloatArray:
     return total
 
 
+def require_network(network: object, action: str) -> None:
+    """Raise `NetworkError` where something else, often a module, was given in place of a network."""
+    if not isinstance(network, Network):
+        kind = type(network).__name__
+        raise NetworkError(f"{action} needs a milpcomp.Network, got {kind}; milpcomp.load reads modules and files")
+
+
 def _output_shape(node: Node, shapes: list[Shape]) -> Shape:
     arity = node.layer.arity if isinstance(node.layer, Opaque) else 1
     if isinstance(node.layer, Affine | Opaque | Rectifier) and len(shapes) != arity:

@@ -29,7 +29,7 @@ from milpcomp.compression.liveness import liveness
 from milpcomp.errors import ResultError, SettingsError
 from milpcomp.network.affine import Dense
 from milpcomp.network.convolution import Conv2d
-from milpcomp.network.graph import INPUT, Network, Node
+from milpcomp.network.graph import INPUT, Network, Node, require_network
 from milpcomp.network.layers import Rectifier
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof
@@ -85,6 +85,7 @@ def filter_graph(
         attributes ``source`` and ``sink`` name the ends, ``trunk_filters`` is the number of active filters that every
         path passes.
     """
+    require_network(network, "filter_graph")
     active = active_filters(network, threshold, report)
     graph = _contracted(network, active)
     dominators = nx.immediate_dominators(graph, INPUT)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -55,15 +56,15 @@ def proximal_l1_(parameters: Parameters, amount: float) -> None:
     Raises
     ------
     SettingsError
-        If `amount` is negative or not finite, or there are no parameters.
+        If `amount` is negative or not finite, or there are no parameters, or some are no floating-point tensors.
 
     Examples
     --------
     >>> optimizer.step()
     >>> proximal_l1_(slopes(model), optimizer.param_groups[0]["lr"] * 1e-3)
     """
-    if not (amount >= 0 and math.isfinite(amount)):
-        raise SettingsError(f"amount={amount} must be a finite number that is not negative")
+    if not (isinstance(amount, Real) and amount >= 0 and math.isfinite(amount)):
+        raise SettingsError(f"amount={amount!r} must be a finite number that is not negative")
     for parameter in _tensors(parameters):
         parameter.copy_(F.softshrink(parameter, amount))
 
@@ -72,4 +73,8 @@ def _tensors(parameters: Parameters) -> list[Tensor]:
     found = list(parameters.values() if isinstance(parameters, Mapping) else parameters)
     if not found:
         raise SettingsError("there are no parameters to penalise; does the model have such layers?")
+    for parameter in found:
+        if not (isinstance(parameter, Tensor) and parameter.is_floating_point()):
+            kind = parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__
+            raise SettingsError(f"parameters must be tensors of floating-point numbers, got {kind}")
     return found

@@ -58,6 +58,8 @@ def rotate(
     >>> rotated = rotate(model, torch.zeros(1, 3, 224, 224))
     >>> optimizer = torch.optim.SGD(rotated.parameters(), lr=0.1)
     """
+    if not isinstance(model, nn.Module):
+        raise NetworkError(f"rotate needs a torch module, got {type(model).__name__}")
     given: Any = example_input
     if not isinstance(given, Tensor) or given.ndim < 1 or not len(given):
         raise SettingsError("example_input must be a tensor with a batch of inputs that the model takes")

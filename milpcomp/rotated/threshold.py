@@ -147,7 +147,10 @@ def _ladder(model: nn.Module, candidates: Sequence[float] | None) -> list[float]
     """Return the candidates in ascending order, without repetition, the first of them 0."""
     if candidates is None:
         candidates = [size for slope in slopes(model).values() for size in slope.detach().double().abs().tolist()]
-    ladder = sorted({0.0, *map(float, candidates)})
+    try:
+        ladder = sorted({0.0, *map(float, candidates)})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"candidates must be numbers: {error}") from error
     if not all(math.isfinite(gamma) and gamma >= 0 for gamma in ladder):
         raise SettingsError("candidates, and slopes, must be finite numbers; candidates must not be negative")
     return ladder
@@ -214,6 +217,8 @@ def _halves(
 
 def _mask(first: ArrayLike | None, count: int) -> Tensor:
     """Return which of `count` samples belong to the first half."""
+    if count < 2:
+        raise SettingsError(f"a threshold is selected on one half of a test set and reported on the other; got {count}")
     if first is None:
         return torch.from_numpy(random_half(count))
     chosen = np.asarray(first)

@@ -1,0 +1,53 @@
+"""Python arguments of a wrong kind: one clear error each, never one from the depths of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import milpcomp as mc
+from milpcomp.errors import MilpcompError
+from milpcomp.rotated import l1_penalty, proximal_l1_
+from tests.handmade import diamond
+
+MODULE = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def rotated() -> nn.Module:
+    """Return a module with one rotated ReLU."""
+    return mc.rotate(MODULE, torch.zeros(1, 2), skip=None)
+
+
+CALLS: dict[str, tuple[Callable[[], object], str]] = {
+    "removing channels of a module": (lambda: mc.remove_channels(MODULE), "needs a milpcomp.Network, got Sequential"),  # type: ignore[arg-type]
+    "paths of nothing": (lambda: mc.filter_graph(None), "needs a milpcomp.Network, got NoneType"),  # type: ignore[arg-type]
+    "compressing a module": (
+        lambda: mc.compress(MODULE, mc.certify(diamond(), mc.Box(0.0, 1.0))),  # type: ignore[arg-type]
+        "needs a milpcomp.Network, got Sequential",
+    ),
+    "rotating a number": (lambda: mc.rotate(3, torch.zeros(1, 4)), "needs a torch module, got int"),  # type: ignore[arg-type]
+    "a radius in letters": (lambda: mc.Box.around(np.zeros(4), "a"), "radius of a box must be a number"),  # type: ignore[arg-type]
+    "one sample to select on": (
+        lambda: mc.select_threshold(rotated(), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)),
+        "one half of a test set .* got 1",
+    ),
+    "candidates in letters": (
+        lambda: mc.select_threshold(rotated(), torch.rand(4, 2), torch.zeros(4, dtype=torch.long), candidates=["a"]),  # type: ignore[list-item]
+        "candidates must be numbers",
+    ),
+    "penalties on whole numbers": (lambda: proximal_l1_([torch.arange(3)], 0.5), "floating-point numbers, got torch"),
+    "penalties on numbers": (lambda: l1_penalty([1.0]), "floating-point numbers, got float"),  # type: ignore[list-item]
+    "an amount in letters": (lambda: proximal_l1_([torch.rand(3)], "a"), "amount='a' must be a finite number"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_clear_error(name: str) -> None:
+    """What is wrong is said by an error of this package."""
+    call, message = CALLS[name]
+    with pytest.raises(MilpcompError, match=message):
+        call()
