@@ -32,6 +32,7 @@ from milpcomp.report.folder import RESULTS, spare, staged
 from milpcomp.report.outputs import write_compression
 from milpcomp.report.page import page
 from milpcomp.stability.certify import certify
+from milpcomp.stability.report import Report
 from milpcomp.stability.storage import save_report
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def analyze(
     backend: str = "highs",
     time_limit_s: float | None = None,
     data: ArrayLike | None = None,
+    start: Report | None = None,
     device: str = "cpu",
     seed: int = 0,
     trust_solver: bool = False,
@@ -70,7 +72,7 @@ def analyze(
         names are replaced, others left alone. Nothing is written if not given.
     architecture, example_input, input_shape
         See `milpcomp.load`.
-    method, backend, time_limit_s, data, device, seed
+    method, backend, time_limit_s, data, start, device, seed
         See `milpcomp.certify`.
     trust_solver, tolerance
         See `milpcomp.compress`.
@@ -99,8 +101,8 @@ def analyze(
             box = domain.fit(network.input_shape)
         with watch.step("certify"):
             report = certify(
-                network, box, method=method, backend=backend, time_limit_s=time_limit_s, data=data, device=device,
-                seed=seed, progress=watch.observe,
+                network, box, method=method, backend=backend, time_limit_s=time_limit_s, data=data, start=start,
+                device=device, seed=seed, progress=watch.observe,
             )  # fmt: skip
         if report.ended == "interrupted":
             watch.observe(Snapshot("interrupted; finishing with what was decided (Ctrl-C again stops here)", 0.0, ()))

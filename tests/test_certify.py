@@ -12,7 +12,7 @@ import milpcomp as mc
 from milpcomp.errors import DomainError, SettingsError
 from milpcomp.network import Dense, Rectifier
 from milpcomp.progress import Snapshot
-from milpcomp.stability import certify as module
+from milpcomp.stability import funnel as module
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage
 from tests.nets import chain, diamond, mlp, residual_cnn

@@ -25,7 +25,7 @@ from milpcomp.errors import DomainError, SettingsError
 from milpcomp.milp.backends import NAMES
 from milpcomp.network import Dense, Network, Rectifier
 from milpcomp.network.storage import load_network, save_network
-from milpcomp.stability.certify import METHODS
+from milpcomp.stability.settings import METHODS
 from milpcomp.stability.storage import load_report, save_report
 from milpcomp.stability.verdict import Phase, Proof, Stage
 from tests.nets import chain, diamond, mlp, residual_cnn

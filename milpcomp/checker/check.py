@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from milpcomp.checker.arithmetic import require_ieee
-from milpcomp.checker.branch import prove_trees
 from milpcomp.checker.claims import (
     ACTIVE,
     INACTIVE,
@@ -34,9 +33,8 @@ from milpcomp.checker.claims import (
 from milpcomp.checker.document import INPUT, Model, read_network
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray
-from milpcomp.checker.records import read_proofs
 from milpcomp.checker.result import Checked, Entry, Finding
-from milpcomp.checker.sweep import prove_bounds
+from milpcomp.checker.sections import prove_sections, read_sections
 from milpcomp.checker.witnesses import Evidence, replay, unusable_rows
 
 Findings = tuple[Finding, str]
@@ -80,7 +78,7 @@ def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) ->
     require_ieee()
     require_same(report, model, domain)
     claims, problems = read_claims(report, model)
-    records, trees, unreadable = read_proofs(report, model)
+    sections, unreadable = read_sections(report, model)
     problems += unreadable
     try:
         witnesses = read_witnesses(report, model)
@@ -90,7 +88,7 @@ def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) ->
     outside = unusable_rows(witnesses, domain)
     problems += [f"witness {row} lies outside the domain" for row in np.flatnonzero(outside)[:1]]
     evidence = replay(model, claims, witnesses, ~outside)
-    proved = prove_trees(model, prove_bounds(model, domain, records), trees)
+    proved = prove_sections(model, domain, sections)
     problems += proved.problems
     entries = []
     for step in model.rectifiers:

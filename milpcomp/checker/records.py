@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milpcomp.checker.branch_tree import Tree, is_tree, read_tree
-from milpcomp.checker.claims import Unreadable, attribute, entries, is_integer, shown
+from milpcomp.checker.claims import Unreadable, attribute, is_integer, shown
 from milpcomp.checker.document import Model, Rectifier
 from milpcomp.checker.matrices import IntArray
 
@@ -33,14 +33,14 @@ class Slopes:
     round: int
 
 
-def read_proofs(report: Any, model: Model) -> tuple[list[Slopes], list[Tree], list[str]]:
-    """Return the readable records of linear bounds and of proofs by cases, and what is wrong with the others."""
-    read, problems = entries(attribute(report, "proofs"), "proof", lambda record: _proof(record, model))
-    slopes = [record for record in read if isinstance(record, Slopes)]
-    return slopes, [record for record in read if isinstance(record, Tree)], problems
+def read_proof(record: Any, model: Model) -> Slopes | Tree:
+    """Read the record of linear bounds, or of a proof by cases.
 
-
-def _proof(record: Any, model: Model) -> Slopes | Tree:
+    Raises
+    ------
+    Unreadable
+        If it is neither.
+    """
     return read_tree(record, model) if is_tree(record) else _slopes(record, model)
 
 

@@ -11,7 +11,7 @@ The order is that of the records; it decides how tight the bounds get, not wheth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,7 +32,17 @@ def prove_bounds(
     -----
     **Trusts** IEEE float64 arithmetic of numpy and scipy, and Python's integers; nothing of the records.
     """
-    bounds = {INPUT: Interval(*domain)}
+    return improve_bounds(model, {INPUT: Interval(*domain)}, records)
+
+
+def improve_bounds(model: Model, known: Mapping[str, Interval], records: Sequence[Slopes] = ()) -> dict[str, Interval]:
+    """Return bounds of every value, given proved ones of the input and maybe of others, which get nowhere looser.
+
+    Notes
+    -----
+    **Trusts** `known`, and what `prove_bounds` trusts.
+    """
+    bounds = dict(known)
     readers = {step.name: step.source for step in model.rectifiers}
     for sweep in sorted({0, *(record.round for record in records)}):
         for step in model.steps:

@@ -25,7 +25,8 @@ DONE, REJECTED, INTERRUPTED = 0, 1, 130
 def analyze(options: argparse.Namespace) -> int:
     """Certify, compress, check, and write everything into one folder."""
     inputs.check_settings(options)
-    domain = inputs.domain(options)
+    start = inputs.start(options)
+    domain = inputs.domain(options, None if start is None else start.domain)
 
     from milpcomp.pipeline import analyze
     from milpcomp.report.terminal import show_analysis
@@ -37,6 +38,7 @@ def analyze(options: argparse.Namespace) -> int:
         architecture=options.architecture,
         input_shape=options.input_shape,
         **_certify_options(options),
+        start=start,
         trust_solver=options.trust_solver,
         tolerance=options.tolerance,
     )
@@ -52,7 +54,8 @@ def analyze(options: argparse.Namespace) -> int:
 def certify(options: argparse.Namespace) -> int:
     """Decide which neurons are stable, and write the certificate."""
     inputs.check_settings(options)
-    domain = inputs.domain(options)
+    start = inputs.start(options)
+    domain = inputs.domain(options, None if start is None else start.domain)
 
     from milpcomp.report.analysis import report_document
     from milpcomp.report.folder import RESULTS, spare, staged
@@ -69,7 +72,7 @@ def certify(options: argparse.Namespace) -> int:
     with staged(target.parent):
         pass  # better now than after an hour that the folder cannot be written to
     network = inputs.network(options)
-    report = certify(network, domain, **settings)
+    report = certify(network, domain, start=start, **settings)
     if earlier:
         with staged(target.parent, stale=RESULTS) as folder:
             save_report(report, folder)
@@ -118,7 +121,7 @@ def check(options: argparse.Namespace) -> int:
     stated = inputs.stated_domain(options)
     judged = None
     if options.compression is not None:
-        _is_result(options.compression, "compression", "compress")
+        inputs.require_result(options.compression, "compression", "compress")
         compression = load_compression(options.compression)
         judged = check_compression(network, compression, report.domain, report)
         judged = replace(judged, problems=(*judged.problems, *_other_domain(compression, report)))
@@ -243,21 +246,11 @@ def _certify_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _is_result(path: str, what: str, command: str) -> None:
-    """Refuse a file that is no .json, such as a network, where the folder of a result is asked for."""
-    given = Path(path)
-    if given.is_file() and given.suffix != ".json":
-        raise ResultError(
-            f"{path} is no {what}; give the folder (or the .json file in it) that analyze or {command} wrote, "
-            f"such as {given.parent}"
-        )
-
-
 def _certified(options: argparse.Namespace) -> tuple[Network, Report]:
     """Return a network and its certificate, after making sure that they belong together."""
     from milpcomp.stability.storage import load_report
 
-    _is_result(options.certificate, "certificate", "certify")
+    inputs.require_result(options.certificate, "certificate", "certify")
     report = load_report(options.certificate)
     network = inputs.network(options)
     if report.network_digest != network.digest:

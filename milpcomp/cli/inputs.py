@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from milpcomp.domain import Box, FloatArray
-from milpcomp.errors import DomainError, SettingsError
+from milpcomp.errors import DomainError, ResultError, SettingsError
 
 if TYPE_CHECKING:
     from milpcomp.network import Network
+    from milpcomp.stability.report import Report
 
 ONE_OF = "give --domain LOWER UPPER, --around FILE.npy RADIUS or --vnnlib FILE"
 
@@ -63,20 +64,20 @@ def check_settings(options: argparse.Namespace) -> None:
         See `milpcomp.certify`.
     """
     from milpcomp.milp.backends import backend
-    from milpcomp.stability.certify import Settings
+    from milpcomp.stability.settings import Settings
 
     Settings(
         options.method, backend(options.backend).name, options.time_limit, device=options.device, seed=options.seed
     )
 
 
-def domain(options: argparse.Namespace) -> Box:
-    """Return the domain that the options describe.
+def domain(options: argparse.Namespace, default: Box | None = None) -> Box:
+    """Return the domain that the options describe, or `default` if they describe none.
 
     Raises
     ------
     SettingsError
-        If they describe none, or two.
+        If they describe two, or none and there is no default.
     DomainError
         If what they describe is no box, or one of several.
     """
@@ -88,15 +89,43 @@ def domain(options: argparse.Namespace) -> Box:
         return _vnnlib_box(options.vnnlib, options.box)
     if options.around is not None:
         return _around(options)
-    if options.domain is None:
+    if options.domain is not None:
+        return Box(*options.domain)
+    if default is None:
         raise SettingsError(f"no domain: {ONE_OF}")
-    return Box(*options.domain)
+    return default
 
 
 def stated_domain(options: argparse.Namespace) -> Box | None:
     """Return the domain that the options describe, or None if they describe none; see `domain`."""
     described = (options.domain, options.around, options.vnnlib, options.box)
     return None if all(option is None for option in described) else domain(options)
+
+
+def require_result(path: str, what: str, command: str) -> None:
+    """Refuse a file that is no .json, such as a network, where the folder of a result is asked for."""
+    given = Path(path)
+    if given.is_file() and given.suffix != ".json":
+        raise ResultError(
+            f"{path} is no {what}; give the folder (or the .json file in it) that analyze or {command} wrote, "
+            f"such as {given.parent}"
+        )
+
+
+def start(options: argparse.Namespace) -> Report | None:
+    """Read the certificate to go on from; None if the options name none.
+
+    Raises
+    ------
+    ResultError
+        If there is no whole certificate.
+    """
+    if options.start is None:
+        return None
+    from milpcomp.stability.storage import load_report
+
+    require_result(options.start, "certificate", "certify")
+    return load_report(options.start)
 
 
 def array(path: str, option: str) -> FloatArray:

@@ -96,6 +96,7 @@ def _certify(commands: Any) -> None:
         "decide which neurons are stable on the whole domain, and write the certificate",
         "",
         "certify model.onnx --domain 0 1 --time-limit 600 --out report",
+        "certify model.onnx --start report --time-limit 3600 --out report",
     )
     _network_options(command)
     _domain_options(command)
@@ -311,6 +312,11 @@ def _certify_options(command: Parser) -> None:
         type=float,
         metavar="SECONDS",
         help="of the certification (default: none); what is open by then stays undecided",
+    )
+    group.add_argument(
+        "--start",
+        metavar="CERTIFICATE",
+        help="earlier certificate of the same network and domain to go on from; its domain, if none is given",
     )
     group.add_argument("--data", metavar="FILE.npy", help="inputs (N, ...) to try first as witnesses")
     group.add_argument("--device", default="cpu", help="torch device of the witness search (default cpu)")

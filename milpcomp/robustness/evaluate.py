@@ -31,7 +31,7 @@ from milpcomp.errors import DomainError, SettingsError
 from milpcomp.network.graph import Network
 from milpcomp.robustness.attacks import Attack, attack, fgsm, pgd, wins
 from milpcomp.robustness.lipschitz import LipschitzSearch, local_lipschitz
-from milpcomp.stability.certify import check_device
+from milpcomp.stability.settings import check_device
 
 LEVEL = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""

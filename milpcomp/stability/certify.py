@@ -19,17 +19,17 @@ undecided.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
-from milpcomp.bounds.tighten import interval_bounds, tighten
+from milpcomp.bounds.tighten import interval_bounds
 from milpcomp.domain import Box, FloatArray
 from milpcomp.errors import DomainError, NetworkError, SettingsError
 from milpcomp.milp.backends import backend as find_backend
@@ -37,73 +37,12 @@ from milpcomp.milp.problem import Backend
 from milpcomp.network import Network
 from milpcomp.network.opaque import refuse_opaque
 from milpcomp.progress import Snapshot, observing
-from milpcomp.stability import branching, one_solve, per_layer, per_neuron
-from milpcomp.stability.ascent import Search
+from milpcomp.stability import funnel
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.report import Report
-from milpcomp.stability.sampling import batches
+from milpcomp.stability.settings import Settings
+from milpcomp.stability.start import require_same, stated_bounds
 from milpcomp.stability.verdict import Stage
-
-STAGE_SHARE = 0.5
-"""What share of the time that is left the bound stage, and then the search, may take; later stages need the rest."""
-
-BRANCH_SHARE = 0.9
-"""The same for the branch stage."""
-
-METHODS = ("funnel", "one-solve", "per-layer", "per-neuron")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of a certification run; all of them are written into its report.
-
-    Parameters
-    ----------
-    method : {"funnel", "one-solve", "per-layer", "per-neuron"}
-    backend : str
-        Name of the MIP backend: ``"highs"``, ``"ortools"`` or ``"pyomo"``.
-    time_limit_s : float or None
-        Wall-clock limit of the whole run.
-    neuron_time_limit_s : float
-        Limit of one search, and of one MILP, about one neuron.
-    max_certificate_bytes : int
-        Limit of all proofs by cases together; a verdict whose proof does not fit is labelled ``uncertified``.
-    device : str
-        Torch device of the witness search.
-    seed : int
-        Seed of all random choices.
-    slope_steps : int
-        Steps of slope optimisation in the bound stage.
-    restarts, climb_steps : int
-        Starts per open question, and steps, of the ascent after the bound stage.
-    layers : tuple of str or None
-        Rectifiers whose neurons are to be decided; None for all.
-    """
-
-    method: str = "funnel"
-    backend: str = "highs"
-    time_limit_s: float | None = None
-    neuron_time_limit_s: float = 10.0
-    max_certificate_bytes: int = 2**28
-    device: str = "cpu"
-    seed: int = 0
-    slope_steps: int = 20
-    restarts: int = 128
-    climb_steps: int = 100
-    layers: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SettingsError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}")
-        if self.time_limit_s is not None and not self.time_limit_s > 0:
-            raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
-        if not self.neuron_time_limit_s > 0:
-            raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
-        if self.max_certificate_bytes < 0:
-            raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
-        if self.seed < 0:
-            raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
-        check_device(self.device)
 
 
 def certify(
@@ -117,6 +56,8 @@ def certify(
     max_certificate_bytes: int = 2**28,
     data: ArrayLike | None = None,
     layers: Collection[str] | None = None,
+    neurons: Mapping[str, Collection[int]] | None = None,
+    start: Report | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: bool | Callable[[Snapshot], None] = False,
@@ -145,6 +86,11 @@ def certify(
     layers : collection of str, optional
         Rectifiers whose neurons are to be decided (all by default); those of other layers stay undecided, unless the
         bounds that are needed anyway decide them. With the default method only.
+    neurons : mapping from str to collection of int, optional
+        The same, neuron by neuron: units to be decided, by rectifier. Instead of `layers`.
+    start : Report, optional
+        An earlier report on the same network and domain, to go on from: what it decided is not searched again, and
+        its bounds, witnesses and proofs are part of the new report.
     device : str
         Torch device of the witness search.
     seed : int
@@ -161,6 +107,8 @@ def certify(
     ------
     SettingsError, DomainError, NetworkError, SolverError
         On unusable arguments, before any work is done; `UnsupportedOperatorError` if the network holds opaque layers.
+    ResultError
+        If `start` is about another network or domain, or contradicts itself.
 
     Examples
     --------
@@ -173,27 +121,49 @@ def certify(
     **Trusts**, for ``certified`` verdicts: IEEE float64 arithmetic and the error bounds of `milpcomp.bounds`, which
     `milpcomp.check` re-derives with other code. For ``witnessed`` ones: nothing but evaluation at two inputs. For
     ``solver`` ones: the MIP solver.
+
+    `start` is taken at its word, and so is what it says to rest on a solver's. If somebody falsified it, what is built
+    on it may be false as well, and `milpcomp.check` rejects the new report.
     """
     _check_types(network, domain, time_limit_s, neuron_time_limit_s)
     solver = find_backend(backend)
-    settings = Settings(method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed)
+    settings = Settings(
+        method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed,
+        layers=_names(layers), neurons=_units(neurons),
+    )  # fmt: skip
+    wanted = settings.wanted(network)
     box = domain.fit(network.input_shape)
     samples = _samples(data, network)
-    settings = replace(settings, layers=_checked_layers(layers, network, method))
+    earlier = None if start is None else require_same(start, network, box)
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else float("inf")
+    bounds = interval_bounds(network, box) if earlier is None else stated_bounds(earlier, network)
     with observing(progress) as notify:
-        ledger = Ledger(network, box, interval_bounds(network, box), deadline, notify, settings.layers)
+        ledger = Ledger(network, box, bounds, deadline, notify, wanted, earlier)
         ended = "complete"
         try:
             with ledger.clock(Stage.CLOSED_FORM):
                 ledger.tighten(ledger.bounds)
-            run = _funnel if method == "funnel" else _seed_method
-            run(ledger, settings, solver, samples)
+            funnel.run(ledger, settings, solver, samples)
             if not ledger.done() and ledger.seconds_left() == 0:
                 ended = "time limit"
         except KeyboardInterrupt:
             ended = "interrupted"
-    return ledger.report(asdict(settings), _versions(solver), ended)
+    return ledger.report(options(settings, earlier), versions(solver), ended)
+
+
+def options(settings: Settings, earlier: Report | None) -> dict[str, Any]:
+    """Return every option of a run, JSON-ready, and those of the runs that it went on from."""
+    own = asdict(settings)
+    if earlier is None:
+        return own
+    theirs = dict(earlier.settings)
+    return own | {"earlier": [*theirs.pop("earlier", ()), theirs]}
+
+
+def versions(solver: Backend) -> dict[str, str]:
+    """Return the versions of everything that takes part."""
+    packages: dict[str, Any] = {name: version(name) for name in ("milpcomp", "numpy", "scipy", "torch")}
+    return packages | {f"solver {solver.name}": solver.version}
 
 
 def _check_types(network: object, domain: object, *limits: object) -> None:
@@ -208,67 +178,17 @@ def _check_types(network: object, domain: object, *limits: object) -> None:
             raise SettingsError(f"a time limit must be a number of seconds, got {limit!r}")
 
 
-def _checked_layers(layers: Collection[str] | None, network: Network, method: str) -> tuple[str, ...] | None:
-    if layers is None:
+def _names(layers: Collection[str] | None) -> tuple[str, ...] | None:
+    return (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+
+
+def _units(neurons: Mapping[str, Collection[int]] | None) -> dict[str, tuple[int, ...]] | None:
+    if neurons is None:
         return None
-    chosen, known = (layers,) if isinstance(layers, str) else tuple(layers), [n.name for n in network.rectifiers]
-    if unknown := [layer for layer in chosen if layer not in known]:
-        raise SettingsError(f"the network has no rectifiers {unknown}; it has {known}")
-    if method != "funnel":
-        raise SettingsError(f"method {method!r} decides all layers; leave out layers, or the method")
-    return chosen
-
-
-def check_device(device: str) -> None:
-    """Raise `SettingsError` where torch cannot use a device."""
     try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch raises each of them for some unusable devices
-        reason = str(error).split("\n")[0]
-        raise SettingsError(f"the torch device {device!r} cannot be used: {reason}; choose cpu, or cuda") from error
-
-
-def _funnel(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
-    rng = np.random.default_rng(settings.seed)
-    with ledger.clock(Stage.REFUTE):
-        for batch in batches(ledger.domain, rng, data):
-            ledger.offer(batch)
-    with ledger.clock(Stage.BOUND):
-        _bound(ledger, settings.slope_steps)
-    with ledger.clock(Stage.REFUTE):
-        search = Search(ledger, rng, settings.device, _share_of_time(ledger))
-        search.jump()
-        search.climb(restarts=8, steps=40)
-        search.climb(settings.restarts, settings.climb_steps)
-    with ledger.clock(Stage.BRANCH):
-        deadline = _share_of_time(ledger, BRANCH_SHARE)
-        branching.run(ledger, deadline, settings.neuron_time_limit_s, settings.max_certificate_bytes)
-    with ledger.clock(Stage.SOLVER):
-        per_neuron.run(ledger, solver, settings.neuron_time_limit_s)
-
-
-def _seed_method(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
-    with ledger.clock(Stage.BOUND):
-        _bound(ledger, settings.slope_steps)
-    methods = {"one-solve": one_solve.run, "per-layer": per_layer.run, "per-neuron": per_neuron.run}
-    with ledger.clock(Stage.SOLVER):
-        if data is not None:
-            ledger.offer(ledger.domain.clip(data))
-        methods[settings.method](ledger, solver, settings.neuron_time_limit_s)
-
-
-def _bound(ledger: Ledger, steps: int) -> None:
-    if ledger.done():
-        return
-    # A lower bound can prove what was never seen inactive, an upper bound what was never seen active.
-    open_sides = {layer: (ledger.open_inactive(layer), ledger.open_active(layer)) for layer in ledger.layers}
-    network, domain = ledger.network, ledger.domain
-    deadline = _share_of_time(ledger)
-    ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
-
-
-def _share_of_time(ledger: Ledger, share: float = STAGE_SHARE) -> float:
-    return time.monotonic() + share * ledger.seconds_left()
+        return {layer: tuple(index(unit) for unit in units) for layer, units in neurons.items()}
+    except (TypeError, AttributeError):
+        raise SettingsError(f"neurons must be units by rectifier, as in {{'relu1': [0, 5]}}, got {neurons!r}") from None
 
 
 def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
@@ -280,8 +200,3 @@ def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
             f"data must be finite inputs of shape (N, *{network.input_shape}), got an array of shape {samples.shape}"
         )
     return samples
-
-
-def _versions(solver: Backend) -> dict[str, str]:
-    packages: dict[str, Any] = {name: version(name) for name in ("milpcomp", "numpy", "scipy", "torch")}
-    return packages | {f"solver {solver.name}": solver.version}

@@ -14,7 +14,7 @@ A sign counts only if it is rigorous (`milpcomp.stability.replay`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,43 +26,19 @@ from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval, step
 from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box, FloatArray
-from milpcomp.errors import DomainError, MilpcompError
+from milpcomp.errors import DomainError, MilpcompError, ResultError
 from milpcomp.network import Network
 from milpcomp.progress import LayerCount, Snapshot
+from milpcomp.stability.records import CODES, LayerRecord, code
 from milpcomp.stability.replay import Question, Replay
 from milpcomp.stability.report import Report
+from milpcomp.stability.sections import Chain
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
 CHUNK_ELEMENTS = 20_000_000
 """How many pre-activations one replay may hold at once."""
 
 BoolArray = NDArray[np.bool_]
-
-_CODES = (*Phase, *Stage, *Proof)
-
-
-def _code(member: Phase | Stage | Proof) -> int:
-    return next(i for i, other in enumerate(_CODES) if other is member)
-
-
-class _Layer:
-    """What is known of the neurons of one layer: parallel arrays over its units; enums by their place in `_CODES`."""
-
-    def __init__(self, width: int) -> None:
-        self.active = np.full(width, -1)  # row of the witness with pre-activation > 0, or -1
-        self.inactive = np.full(width, -1)
-        self.phase = np.full(width, _code(Phase.UNDECIDED))
-        self.stage = np.full(width, _code(Stage.NONE))
-        self.proof = np.full(width, _code(Proof.NONE))
-        self.seconds = np.zeros(width)
-
-    @property
-    def undecided(self) -> BoolArray:
-        return self.phase == _code(Phase.UNDECIDED)
-
-    def decide(self, units: NDArray[np.int64], phase: Phase, stage: Stage, proof: Proof, seconds: float) -> None:
-        self.phase[units], self.stage[units], self.proof[units] = _code(phase), _code(stage), _code(proof)
-        self.seconds[units] = seconds
 
 
 class Ledger:
@@ -79,9 +55,16 @@ class Ledger:
         ``time.monotonic()`` value after which stages should stop; ``inf`` for none.
     notify : callable or None
         Called with a `Snapshot` whenever a stage begins or something was decided.
-    wanted : collection of str, optional
-        Rectifiers whose neurons are to be decided; the others are not asked about, and stay undecided unless bounds
-        decide them in passing. All by default.
+    wanted : mapping from rectifier name to ndarray of bool, optional
+        Which neurons are to be decided; the others are not asked about, and stay undecided unless bounds decide them
+        in passing. All by default.
+    start : Report, optional
+        A report to go on from, whose verdicts, witnesses and proofs are taken over; `bounds` are those that it states
+        (`milpcomp.stability.start`).
+
+    Notes
+    -----
+    **Trusts** `bounds` and `start`.
     """
 
     def __init__(
@@ -91,19 +74,25 @@ class Ledger:
         bounds: Bounds,
         deadline: float = float("inf"),
         notify: Callable[[Snapshot], None] | None = None,
-        wanted: Collection[str] | None = None,
+        wanted: Mapping[str, BoolArray] | None = None,
+        start: Report | None = None,
     ) -> None:
         self.network, self.domain, self.bounds, self.deadline = network, domain, bounds, deadline
         self.stage = Stage.NONE
         self.stage_seconds: dict[str, float] = {}
         self._notify = notify
         self._started = time.monotonic()
-        self._layers = {node.name: _Layer(network.width(node.name)) for node in network.rectifiers}
+        self._layers = {node.name: LayerRecord(network.width(node.name)) for node in network.rectifiers}
         self._witnesses: list[FloatArray] = []
         self._rows: dict[bytes, int] = {}  # bytes of a witness -> its row
         self._replay = Replay(network)
-        self._wanted = frozenset(self._layers if wanted is None else wanted)
+        self._wanted = {layer: np.ones(network.width(layer), dtype=bool) for layer in self._layers}
+        if wanted is not None:
+            self._wanted = {layer: wanted.get(layer, ~mask) for layer, mask in self._wanted.items()}
         self.branch_proofs: list[BranchProof] = []
+        self._start = start
+        if start is not None:
+            self._take_over(start)
 
     # what is open -----------------------------------------------------------------------------------------------------
 
@@ -114,11 +103,11 @@ class Ledger:
 
     def open_active(self, layer: str) -> BoolArray:
         """Return P of one layer: which units were never seen active and are not proved stable."""
-        return self._layers[layer].undecided & (self._layers[layer].active < 0) & (layer in self._wanted)
+        return self._layers[layer].undecided & (self._layers[layer].active < 0) & self._wanted[layer]
 
     def open_inactive(self, layer: str) -> BoolArray:
         """Return Q of one layer: which units were never seen inactive and are not proved stable."""
-        return self._layers[layer].undecided & (self._layers[layer].inactive < 0) & (layer in self._wanted)
+        return self._layers[layer].undecided & (self._layers[layer].inactive < 0) & self._wanted[layer]
 
     def open_pairs(self) -> list[tuple[str, int, int]]:
         """Return everything still open as (layer, unit, sign): sign +1 for P, -1 for Q."""
@@ -131,11 +120,22 @@ class Ledger:
 
     def done(self) -> bool:
         """Tell whether every neuron that was asked about is decided."""
-        return not any(self._layers[layer].undecided.any() for layer in self._wanted)
+        return not any((self._layers[layer].undecided & mask).any() for layer, mask in self._wanted.items())
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def earlier_bytes(self) -> int:
+        """How many bytes the proofs by cases take that were taken over."""
+        earlier = () if self._start is None else self._start.proofs
+        return sum(proof.nbytes for proof in earlier if isinstance(proof, BranchProof))
+
+    @property
+    def earlier_runs(self) -> int:
+        """How many runs led to what was taken over."""
+        return 0 if self._start is None else 1 + len(self._start.settings.get("earlier", ()))
 
     # what is learnt ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Ledger:
             LayerCount(
                 layer,
                 len(record.phase),
-                *(int((record.phase == _code(phase)).sum()) for phase in Phase),
+                *(int((record.phase == code(phase)).sum()) for phase in Phase),
             )
             for layer, record in self._layers.items()
         )
@@ -241,28 +241,31 @@ class Ledger:
         """Return everything known as a frozen report."""
         verdicts = tuple(verdict for layer, record in self._layers.items() for verdict in self._verdicts(layer, record))
         shape = (0, *self.network.input_shape)
+        earlier = Chain() if self._start is None else self._start.chain
+        chain = earlier.extended((*self.bounds.proofs, *self.branch_proofs))
         return Report(
             network_digest=self.network.digest,
             domain=self.domain,
             verdicts=verdicts,
             witnesses=np.stack(self._witnesses) if self._witnesses else np.zeros(shape),
-            proofs=(*self.bounds.proofs, *self.branch_proofs),
+            proofs=chain.proofs,
+            sections=chain.sections,
             settings=dict(settings),
             versions=dict(versions),
             stage_seconds=dict(self.stage_seconds),
             ended=ended,
         )
 
-    def _verdicts(self, layer: str, record: _Layer) -> Iterator[Verdict]:
+    def _verdicts(self, layer: str, record: LayerRecord) -> Iterator[Verdict]:
         interval = self.bounds.values[self.network[layer].inputs[0]]
         lower, upper = interval.lower.reshape(-1), interval.upper.reshape(-1)
         for unit in range(len(record.phase)):
             yield Verdict(
                 layer=layer,
                 unit=unit,
-                phase=Phase(_CODES[record.phase[unit]]),
-                stage=Stage(_CODES[record.stage[unit]]),
-                proof=Proof(_CODES[record.proof[unit]]),
+                phase=Phase(CODES[record.phase[unit]]),
+                stage=Stage(CODES[record.stage[unit]]),
+                proof=Proof(CODES[record.proof[unit]]),
                 lower=float(lower[unit]),
                 upper=float(upper[unit]),
                 active_witness=int(record.active[unit]) if record.active[unit] >= 0 else None,
@@ -271,6 +274,19 @@ class Ledger:
             )
 
     # entries ----------------------------------------------------------------------------------------------------------
+
+    def _take_over(self, start: Report) -> None:
+        for verdict in start.verdicts:
+            self._layers[verdict.layer].enter(verdict)
+        for x in start.witnesses:
+            self._rows.setdefault(x.tobytes(), len(self._witnesses))
+            self._witnesses.append(x)
+        self.stage_seconds.update(start.stage_seconds)
+
+    def _elapsed(self) -> float:
+        """Return the seconds that this run and those before it took until now."""
+        earlier = 0.0 if self._start is None else sum(self._start.stage_seconds.values())
+        return earlier + time.monotonic() - self._started
 
     def _offer(self, x: FloatArray) -> int:
         questions = [
@@ -288,8 +304,7 @@ class Ledger:
         seen = record.active if sign > 0 else record.inactive
         seen[unit] = self._store(x)
         if record.active[unit] >= 0 and record.inactive[unit] >= 0:
-            elapsed = time.monotonic() - self._started
-            record.decide(np.array([unit]), Phase.UNSTABLE, self.stage, Proof.WITNESSED, elapsed)
+            record.decide(np.array([unit]), Phase.UNSTABLE, self.stage, Proof.WITNESSED, self._elapsed())
 
     def _store(self, x: FloatArray) -> int:
         """Return the row of `x` among the witnesses, adding it unless it is there."""
@@ -305,12 +320,12 @@ class Ledger:
         contrary = record.active if phase is Phase.STABLY_INACTIVE else record.inactive
         refuted = units[contrary[units] >= 0]
         if len(refuted) and proof is Proof.CERTIFIED:
-            raise MilpcompError(
-                f"bounds and witnesses contradict each other at {layer!r}, units {refuted.tolist()}: "
-                "this is a defect of milpcomp; please report it with the network"
-            )
+            what = f"bounds and witnesses contradict each other at {layer!r}, units {refuted.tolist()}: "
+            if self._start is not None:
+                raise ResultError(f"{what}the report that was started from is false; certify again without it")
+            raise MilpcompError(f"{what}this is a defect of milpcomp; please report it with the network")
         fresh = units[record.undecided[units] & (contrary[units] < 0)]
-        record.decide(fresh, phase, self.stage, proof, time.monotonic() - self._started)
+        record.decide(fresh, phase, self.stage, proof, self._elapsed())
 
 
 def _narrowed(value: Interval, proof: BranchProof) -> Interval:

@@ -10,6 +10,7 @@ from typing import Any
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.slopes import LinearProof
 from milpcomp.domain import Box, FloatArray
+from milpcomp.stability.sections import Chain, Section
 from milpcomp.stability.verdict import Phase, Verdict
 
 
@@ -30,8 +31,10 @@ class Report:
     proofs : tuple of LinearProof or BranchProof
         What certified verdicts rest on, in the order in which it was obtained: linear bounds first, then proofs by
         cases. Interval bounds need no record.
+    sections : tuple of Section
+        How the proofs build on each other where several runs found them; empty where one run did.
     settings : mapping
-        Every option of the run, JSON-ready.
+        Every option of the run, JSON-ready; ``earlier`` holds those of the runs that it went on from.
     versions : mapping
         Versions of milpcomp and of the libraries that took part.
     stage_seconds : mapping
@@ -45,6 +48,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     witnesses: FloatArray
     proofs: tuple[LinearProof | BranchProof, ...] = ()
+    sections: tuple[Section, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -53,6 +57,11 @@ class Report:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.counts().items() if count) or "no neurons"
         return f"Report({counts}; {self.ended}; {self.domain!r})"
+
+    @property
+    def chain(self) -> Chain:
+        """The proofs with their sections."""
+        return Chain(self.proofs, self.sections)
 
     def counts(self) -> dict[str, int]:
         """Return how many neurons are in each phase."""

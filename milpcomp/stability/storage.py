@@ -23,6 +23,7 @@ from milpcomp.errors import ResultError
 from milpcomp.files import PathLike
 from milpcomp.result_files import Arrays, ResultFiles
 from milpcomp.stability.report import Report
+from milpcomp.stability.sections import Section
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
 CERTIFICATE = ResultFiles("certificate", "certify", version=2)
@@ -94,6 +95,7 @@ def _encode(report: Report) -> tuple[dict[str, Any], Arrays]:
         "stages": [stage.value for stage in STAGES],
         "proof_kinds": [proof.value for proof in PROOFS],
         "proofs": proofs,
+        "sections": [{"first": section.first, "parents": list(section.parents)} for section in report.sections],
     }
     bounds = {"domain/lower": report.domain.lower, "domain/upper": report.domain.upper}
     arrays = {**bounds, "witnesses": report.witnesses, **_columns(report.verdicts, layers), **slopes}
@@ -146,6 +148,7 @@ def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
         verdicts=verdicts,
         witnesses=arrays["witnesses"],
         proofs=tuple(_decode_proof(i, entry, arrays) for i, entry in enumerate(structure["proofs"])),
+        sections=tuple(Section(s["first"], tuple(s["parents"])) for s in structure.get("sections", ())),
         settings=structure["settings"],
         versions=structure["versions"],
         stage_seconds=structure["stage_seconds"],

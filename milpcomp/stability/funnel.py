@@ -1,0 +1,98 @@
+"""What a run does, in order; a stage sees only what is still open.
+
+`cheap` decides most neurons of most networks in seconds, all of them at once; `dear` takes the rest one by one. The
+published methods share nothing with them but the bounds.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from milpcomp.bounds.tighten import tighten
+from milpcomp.domain import FloatArray
+from milpcomp.milp.problem import Backend
+from milpcomp.stability import branching, one_solve, per_layer, per_neuron
+from milpcomp.stability.ascent import Search
+from milpcomp.stability.ledger import Ledger
+from milpcomp.stability.sampling import batches
+from milpcomp.stability.settings import Settings
+from milpcomp.stability.verdict import Stage
+
+STAGE_SHARE = 0.5
+"""What share of the time that is left the bound stage, and then the search, may take; later stages need the rest."""
+
+BRANCH_SHARE = 0.9
+"""The same for the branch stage."""
+
+
+def run(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
+    """Run the method that the settings name, on what a ledger says is open.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        What is decided is entered.
+    settings : Settings
+    solver : Backend
+    data : ndarray, shape (N, *input_shape), optional
+        Inputs to try first as witnesses.
+    """
+    if settings.method != "funnel":
+        _published(ledger, settings, solver, data)
+        return
+    cheap(ledger, settings, data)
+    dear(ledger, settings, solver)
+
+
+def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
+    """Try inputs, bounds, and a gradient search; parameters as for `run`."""
+    if ledger.done():
+        return
+    runs = ledger.earlier_runs
+    rng = np.random.default_rng([settings.seed, runs] if runs else settings.seed)  # new inputs when going on
+    with ledger.clock(Stage.REFUTE):
+        for batch in batches(ledger.domain, rng, data):
+            ledger.offer(batch)
+    with ledger.clock(Stage.BOUND):
+        _bound(ledger, settings.slope_steps)
+    with ledger.clock(Stage.REFUTE):
+        search = Search(ledger, rng, settings.device, _share_of_time(ledger))
+        search.jump()
+        search.climb(restarts=8, steps=40)
+        search.climb(settings.restarts, settings.climb_steps)
+
+
+def dear(ledger: Ledger, settings: Settings, solver: Backend) -> None:
+    """Search for proofs by cases, and ask the solver about what they leave open; parameters as for `run`."""
+    with ledger.clock(Stage.BRANCH):
+        deadline = _share_of_time(ledger, BRANCH_SHARE)
+        room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
+        branching.run(ledger, deadline, settings.neuron_time_limit_s, room)
+    with ledger.clock(Stage.SOLVER):
+        per_neuron.run(ledger, solver, settings.neuron_time_limit_s)
+
+
+def _published(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
+    with ledger.clock(Stage.BOUND):
+        _bound(ledger, settings.slope_steps)
+    methods = {"one-solve": one_solve.run, "per-layer": per_layer.run, "per-neuron": per_neuron.run}
+    with ledger.clock(Stage.SOLVER):
+        if data is not None:
+            ledger.offer(ledger.domain.clip(data))
+        methods[settings.method](ledger, solver, settings.neuron_time_limit_s)
+
+
+def _bound(ledger: Ledger, steps: int) -> None:
+    if ledger.done():
+        return
+    # A lower bound can prove what was never seen inactive, an upper bound what was never seen active.
+    open_sides = {layer: (ledger.open_inactive(layer), ledger.open_active(layer)) for layer in ledger.layers}
+    network, domain = ledger.network, ledger.domain
+    deadline = _share_of_time(ledger)
+    ledger.tighten(tighten(network, domain, ledger.bounds, open_sides, steps=steps, deadline=deadline))
+
+
+def _share_of_time(ledger: Ledger, share: float = STAGE_SHARE) -> float:
+    return time.monotonic() + share * ledger.seconds_left()
