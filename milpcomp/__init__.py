@@ -18,6 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from milpcomp.batches.jobs import Job as Job
+    from milpcomp.batches.run import batch as batch
+    from milpcomp.batches.table import BatchResult as BatchResult
     from milpcomp.channels import Removal as Removal
     from milpcomp.channels import remove_channels as remove_channels
     from milpcomp.checker import Checked as Checked
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
     from milpcomp.vnnlib import read_vnnlib as read_vnnlib
 
 _HOMES = {
+    "BatchResult": "milpcomp.batches.table",
+    "Job": "milpcomp.batches.jobs",
+    "batch": "milpcomp.batches.run",
     "save_compression": "milpcomp.compression",
     "Removal": "milpcomp.channels",
     "Report": "milpcomp.stability.report",
@@ -86,10 +92,12 @@ _HOMES = {
 
 __all__ = [
     "Analysis",
+    "BatchResult",
     "Box",
     "Checked",
     "CheckedCompression",
     "Compression",
+    "Job",
     "MilpcompError",
     "Network",
     "Removal",
@@ -97,6 +105,7 @@ __all__ = [
     "RotatedGELU",
     "RotatedReLU",
     "analyze",
+    "batch",
     "certified_robustness",
     "certify",
     "check",

@@ -202,10 +202,8 @@ class _Worker:
         limit_s, limit = self.call.time_limit_s, self.call.memory_limit_bytes
         if limit_s is not None and self._seconds() > limit_s:
             return self._done("time", f"stopped after its time limit of {limit_s:g} s")
-        if limit is not None and (used := _resident(self._process.pid) or 0) > limit:
-            return self._done(
-                "memory", f"stopped at {used / 1e6:.0f} MB, over its memory limit of {limit / 1e6:.0f} MB"
-            )
+        if limit is not None and (_resident(self._process.pid) or 0) > limit:
+            return self._done("memory", f"stopped over its memory limit of {limit / 1e6:.0f} MB")
         return None
 
     def end(self) -> None:

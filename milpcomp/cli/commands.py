@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milpcomp.cli import inputs, studies
+from milpcomp.cli import batch, inputs, studies
 from milpcomp.errors import ResultError, SettingsError
 
 if TYPE_CHECKING:
@@ -227,6 +227,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "certify": certify,
     "compress": compress,
     "check": check,
+    "batch": batch.batch,
     "channels": channels,
     "paths": studies.paths,
     "attack": studies.attack,

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 EXIT_CODES = """\
 exit codes:
   0    done; neurons that stay undecided are reported and never acted upon
-  1    done, but the independent checker rejected a verdict or an edit
+  1    done, but the independent checker rejected a verdict or an edit, or a job of a batch failed
   2    bad input: one line on standard error says what and what to do
   70   a defect of milpcomp: a traceback on standard error says where
   130  interrupted; if neurons were being decided by then, the certificate holds what was decided
@@ -66,7 +66,7 @@ def parser() -> Parser:
     )
     main.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_analyze, _certify, _compress, _check, _channels, _paths, _attack, _export):
+    for add in (_analyze, _certify, _compress, _check, _batch, _channels, _paths, _attack, _export):
         add(commands)
     return main
 
@@ -77,7 +77,7 @@ def _analyze(commands: Any) -> None:
         "analyze",
         "certify, compress, check, and write everything into one folder",
         "The folder gets the certificate, the smaller network (.npz, .onnx, and .pt where it is a plain chain) with\n"
-        "its edits, report.md, a figure, and summary.json.",
+        "its edits, the report as one page (report.html) and in Markdown, its tables for a paper, and summary.json.",
         "analyze model.onnx --domain 0 1 --out report",
         "analyze acasxu.onnx --vnnlib prop_1.vnnlib --time-limit 60",
         "analyze resnet.th --architecture models.resnet:resnet20 --input-shape 3,32,32 --around x.npy 0.01",
@@ -134,6 +134,36 @@ def _check(commands: Any) -> None:
     command.add_argument("compression", metavar="COMPRESSION", nargs="?", help="folder that analyze or compress wrote")
     _domain_options(command)
     _output_options(command)
+
+
+def _batch(commands: Any) -> None:
+    command = _command(
+        commands,
+        "batch",
+        "do many jobs, networks x domains x settings, and gather what they give in one table",
+        "JOBS is YAML, or CSV with one product a row; paths are relative to it and may be patterns:\n\n"
+        "  networks: [nets/*.onnx]\n"
+        "  domains: [[0, 1], {around: image.npy, radius: 0.01, clip: [0, 1]}, {vnnlib: props/*.vnnlib}]\n"
+        "  settings: [{seed: 0, time_limit_s: 600}]    # optional\n"
+        "  task: certify                               # optional; analyze is the default\n"
+        "  memory_limit_mb: 4000                       # optional\n\n"
+        "The folder gets table.csv, table.parquet (where pyarrow is installed) and jobs/ with the results of each.\n"
+        "Jobs are known by the content of their files: a run that was killed goes on when it is started again, and\n"
+        "what ended is not done again.",
+        "batch jobs.yaml --out results",
+        "batch jobs.csv --out results --workers 8 --retry-failed",
+        "batch jobs.yaml --out results --scheduler tcp://host:8786",
+    )
+    command.add_argument("jobs", metavar="JOBS", help="file of jobs: .yaml, .yml or .csv")
+    group = command.add_argument_group("work")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes of this machine (default: one for each core)"
+    )
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask scheduler whose workers do it: tcp://host:8786"
+    )
+    group.add_argument("--retry-failed", action="store_true", help="do jobs again that failed in an earlier run")
+    _output_options(command, "folder for the results; a run goes on in one that exists", progress=True, name="batch")
 
 
 def _channels(commands: Any) -> None:
@@ -334,10 +364,10 @@ def _compress_options(command: Parser) -> None:
     )  # fmt: skip
 
 
-def _output_options(command: Parser, out: str = "", progress: bool = False) -> None:
+def _output_options(command: Parser, out: str = "", progress: bool = False, name: str = "report") -> None:
     group = command.add_argument_group("output")
     if out:
-        group.add_argument("--out", default="report", metavar="PATH", help=f"{out} (default: report)")
+        group.add_argument("--out", default=name, metavar="PATH", help=f"{out} (default: {name})")
     group.add_argument("--json", action="store_true", help="write the result to standard output as JSON")
     if progress:
         group.add_argument("--quiet", action="store_true", help="no progress on standard error")

@@ -91,7 +91,7 @@ def _imported(address: str) -> Any:
     if not (module_name and colon and attribute):
         raise SettingsError(f'architecture={address!r} is no address; write "package.module:factory"')
     try:
-        with _working_directory_on_path():
+        with working_directory_on_path():
             found = importlib.import_module(module_name)
     except Exception as error:  # the user's own code
         raise SettingsError(
@@ -106,7 +106,8 @@ def _imported(address: str) -> Any:
 
 
 @contextmanager
-def _working_directory_on_path() -> Iterator[None]:
+def working_directory_on_path() -> Iterator[None]:
+    """Have imports look into the working directory first, as Python does for scripts there."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     importlib.invalidate_caches()

@@ -1,0 +1,30 @@
+"""The command for many jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+DONE, FAILED = 0, 1
+
+
+def batch(options: argparse.Namespace) -> int:
+    """Do the jobs of a file, and gather what they give in one table."""
+    from milpcomp.batches.run import batch
+    from milpcomp.batches.show import show_batch
+
+    result = batch(
+        options.jobs,
+        options.out,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        retry_failed=options.retry_failed,
+        progress=not options.quiet,
+    )
+    if options.json:
+        json.dump({"jobs": list(result.rows), "notices": list(result.notices)}, sys.stdout, indent=1, allow_nan=False)
+        print()
+    else:
+        show_batch(result)
+    return FAILED if result.failed or result.rejected else DONE
