@@ -12,7 +12,7 @@ from torch import nn
 import milpcomp as mc
 from milpcomp.errors import MilpcompError
 from milpcomp.rotated import l1_penalty, proximal_l1_
-from tests.handmade import diamond
+from tests.nets import diamond
 
 MODULE = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
 
