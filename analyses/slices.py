@@ -151,7 +151,8 @@ def slice_through(network: Network, plane: Plane, polygons: Sequence[FloatArray]
     for at, node in enumerate(network.nodes):
         used = {name for later in network.nodes[at + 1 :] for name in later.inputs} | {network.output}
         if isinstance(node.layer, Rectifier):
-            parts = [piece for part in parts for piece in _rectified(part, node, node.layer, depth, creases)]
+            slopes = node.layer.slopes(network.shape(node.name))
+            parts = [piece for part in parts for piece in _rectified(part, node, slopes, depth, creases)]
             depth += 1
         else:
             values = _linear(node, [part.values for part in parts])
@@ -170,9 +171,9 @@ def slice_through(network: Network, plane: Plane, polygons: Sequence[FloatArray]
 def decisions(cell: Cell) -> dict[int, FloatArray]:
     """Return for each class that wins somewhere in a cell the polygon in which its output is the greatest."""
     at = affine(cell.output, cell.polygon)
-    for i in range(at.shape[1]):
-        if (at[:, i] >= at.max(axis=1)).all():
-            return {i: cell.polygon}
+    everywhere = (at == at.max(axis=1, keepdims=True)).all(axis=0)
+    if everywhere.any():
+        return {int(everywhere.argmax()): cell.polygon}
     found = {}
     slack = MARGIN * float(np.abs(at).max())
     for i in range(at.shape[1]):
@@ -185,10 +186,9 @@ def decisions(cell: Cell) -> dict[int, FloatArray]:
     return found
 
 
-def boundaries(cell: Cell) -> list[tuple[int, int, FloatArray]]:
-    """Return the decision boundary inside a cell: classes i < j and the segment (2, 2) on which both win."""
+def boundaries(cell: Cell, pieces: dict[int, FloatArray]) -> list[tuple[int, int, FloatArray]]:
+    """Return the boundary between the `decisions` inside a cell: classes i < j and the segment (2, 2) of both."""
     found = []
-    pieces = decisions(cell)
     scale = float(np.abs(affine(cell.output, cell.polygon)).max())
     for i, polygon in pieces.items():
         at = affine(cell.output, polygon)
@@ -266,13 +266,15 @@ def _linear(node: Node, values: list[dict[str, FloatArray]]) -> list[FloatArray]
     return list(sum(inputs[1:], start=inputs[0]))
 
 
-def _rectified(part: _Part, node: Node, layer: Rectifier, depth: int, creases: list[Crease]) -> list[_Part]:
+def _rectified(
+    part: _Part, node: Node, slopes: tuple[FloatArray, FloatArray], depth: int, creases: list[Crease]
+) -> list[_Part]:
     """Cut a cell along the lines of one layer, note the creases, and rectify on every piece."""
     value = part.values[node.inputs[0]]
     flat = value.reshape(3, -1)
     at = affine(flat, part.polygon)
     slack = MARGIN * float(np.abs(at).max(initial=0.0))
-    positive, negative = layer.slopes(value.shape[1:])
+    positive, negative = slopes
     bends = positive != negative
     crossing = np.flatnonzero((at.min(axis=0) < -slack) & (at.max(axis=0) > slack) & bends)
     pieces = [part.polygon]

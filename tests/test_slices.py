@@ -149,7 +149,7 @@ def test_the_greatest_output_changes_where_hand_arithmetic_says() -> None:
     (cell,) = found.cells
     pieces = slices.decisions(cell)
     assert {i: slices.area(piece) for i, piece in pieces.items()} == pytest.approx({0: 0.375, 1: 0.375, 2: 0.25})
-    segments = {(i, j): np.sort(segment, axis=0) for i, j, segment in slices.boundaries(cell)}
+    segments = {(i, j): np.sort(segment, axis=0) for i, j, segment in slices.boundaries(cell, pieces)}
     np.testing.assert_allclose(segments[0, 2], [[0.25, 0.0], [0.5, 1.0]])
     np.testing.assert_allclose(segments[1, 2], [[0.5, 0.0], [0.75, 1.0]])
     assert (0, 1) not in segments  # they meet in one point only
