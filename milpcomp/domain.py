@@ -67,7 +67,7 @@ class Box:
         except (TypeError, ValueError):
             allowed = False
         if not allowed:
-            raise DomainError(f"the radius of a box must be a number >= 0, got {radius!r}")
+            raise DomainError(f"the radius of a box must be >= 0, got {radius!r}")
         middle = _floats(center, "center")
         lower, upper = middle - radius, middle + radius
         if clip is not None:

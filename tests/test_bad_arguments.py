@@ -30,7 +30,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         "needs a milpcomp.Network, got Sequential",
     ),
     "rotating a number": (lambda: mc.rotate(3, torch.zeros(1, 4)), "needs a torch module, got int"),  # type: ignore[arg-type]
-    "a radius in letters": (lambda: mc.Box.around(np.zeros(4), "a"), "radius of a box must be a number"),  # type: ignore[arg-type]
+    "a radius in letters": (lambda: mc.Box.around(np.zeros(4), "a"), "radius of a box must be >= 0, got 'a'"),  # type: ignore[arg-type]
     "one sample to select on": (
         lambda: mc.select_threshold(rotated(), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)),
         "one half of a test set .* got 1",
