@@ -29,8 +29,10 @@ from milpcomp.progress import Observer, Snapshot, observing
 from milpcomp.report.analysis import Analysis
 from milpcomp.report.figure import save_figure, verdict_figure
 from milpcomp.report.folder import RESULTS, spare, staged
+from milpcomp.report.html import report_page
 from milpcomp.report.outputs import write_compression
 from milpcomp.report.page import page
+from milpcomp.report.paper import write_tables, write_text
 from milpcomp.stability.certify import certify
 from milpcomp.stability.report import Report
 from milpcomp.stability.storage import save_report
@@ -68,8 +70,9 @@ def analyze(
         Scalar bounds are broadcast to the network's input shape.
     out : path, optional
         Folder for certificate.json and .npz, original.npz (as read), network.npz, .onnx and .pt (the smaller
-        one; .pt for chains), compression.json and .npz, report.md, verdicts.png and .pdf, summary.json. Files of these
-        names are replaced, others left alone. Nothing is written if not given.
+        one; .pt for chains), compression.json and .npz, report.html and .md, tables.tex, layers.csv and neurons.csv,
+        verdicts.png and .pdf, summary.json. Files of these names are replaced, others left alone. Nothing is written
+        if not given.
     architecture, example_input, input_shape
         See `milpcomp.load`.
     method, backend, time_limit_s, data, start, device, seed
@@ -127,7 +130,9 @@ def _write(analysis: Analysis, folder: Path) -> None:
     save_network(analysis.network, folder / "original.npz")
     write_compression(analysis.compression, folder)
     save_figure(verdict_figure(analysis.report), folder / "verdicts")
-    (folder / "report.md").write_text(page(analysis), encoding="utf-8")
+    write_text(folder / "report.html", report_page(analysis))
+    write_text(folder / "report.md", page(analysis))
+    write_tables(analysis, folder)
     write_json(folder / "summary.json", analysis.document())
 
 

@@ -18,12 +18,14 @@ from milpcomp.files import PathLike
 
 RESULTS = (
     "certificate.json", "certificate.npz", "compression.json", "compression.npz", "original.npz", "network.npz",
-    "network.onnx", "network.pt", "report.md", "verdicts.png", "verdicts.pdf", "summary.json",
+    "network.onnx", "network.pt", "report.html", "report.md", "tables.tex", "layers.csv", "neurons.csv", "verdicts.png",
+    "verdicts.pdf", "summary.json",
 )  # fmt: skip
 """Every name that an analysis may write; files of other names are not touched."""
 
 COMPRESSION_RESULTS = (
-    "compression.json", "compression.npz", "network.npz", "network.onnx", "network.pt", "report.md", "summary.json",
+    "compression.json", "compression.npz", "network.npz", "network.onnx", "network.pt", "report.html", "report.md",
+    "tables.tex", "layers.csv", "summary.json",
 )  # fmt: skip
 """What a compression replaces: its own files, and what was written about an earlier one."""
 

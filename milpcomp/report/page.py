@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from milpcomp.report.analysis import Analysis
+from milpcomp.report.recipe import FILES, check_command, digests, python_lines, settings
 from milpcomp.report.sizes import edit_table, layer_size_table, size_table
 from milpcomp.report.tables import count, proof_table, stage_table, verdict_table
 from milpcomp.report.words import (
@@ -119,55 +116,29 @@ related the two networks value by value:
 
 
 def _how(analysis: Analysis) -> str:
-    report, out = analysis.report, str(analysis.out or ".")
-    original, folder = (shlex.quote(text) for text in (str(Path(out) / "original.npz"), out))
+    python = "".join(f"    {line}{chr(10)}" for line in python_lines(analysis))
     return f"""\
 ## How to check and reproduce
 
 | file | what |
 |---|---|
-| `certificate.json`, `.npz` | the verdicts, with witnesses and proofs |
-| `original.npz` | the network as read, every bit |
-| `network.npz`, `.onnx` | the smaller network: every bit, and in float32; `.pt`, for chains of layers, its state dict |
-| `compression.json`, `.npz` | the edits that lead from one to the other |
-| `summary.json` | this page for programs |
-
+{_rows(dict(FILES))}
 Check:
 
-    milpcomp check {original} {folder} {folder}
+    {check_command(analysis)}
 
 Reproduce, in Python:
 
-    import milpcomp as mc
-    report = mc.load_report({out!r})
-    network = mc.load({str(Path(out) / "original.npz")!r})
-    again = mc.certify(network, report.domain{_arguments(report.settings)})
-    smaller = mc.compress(network, again{_compress_arguments(analysis)})
-
+{python}
 | digest | |
 |---|---|
-| network | `{analysis.network.digest}` |
-| domain | `{report.domain.digest}` |
-| smaller network | `{analysis.compression.network.digest}` |
-
+{_rows({name: f"`{digest}`" for name, digest in digests(analysis).items()})}
 | setting | value |
 |---|---|
-{_rows({name: json.dumps(value) for name, value in report.settings.items()})}\
-{_rows({name: json.dumps(getattr(analysis.compression, name)) for name in ("trust_solver", "tolerance")})}
+{_rows(settings(analysis))}
 | version | |
 |---|---|
-{_rows(report.versions)}"""
-
-
-def _compress_arguments(analysis: Analysis) -> str:
-    done = analysis.compression
-    changed = {"trust_solver": done.trust_solver} if done.trust_solver else {}
-    return "".join(f", {name}={value!r}" for name, value in {**changed, "tolerance": done.tolerance}.items())
-
-
-def _arguments(settings: Mapping[str, Any]) -> str:
-    names = ("method", "backend", "time_limit_s", "seed")
-    return "".join(f", {name}={settings[name]!r}" for name in names if settings.get(name) is not None)
+{_rows(analysis.report.versions)}"""
 
 
 def _rows(entries: Mapping[str, str]) -> str:

@@ -68,6 +68,19 @@ class Table:
         rule = "|" + "|".join("-" * (w + 1) + ":" if i else "-" * (w + 2) for i, w in enumerate(widths)) + "|"
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
+    def latex(self, caption: str, label: str) -> str:
+        """Return the table as a LaTeX float with the rules of the package booktabs, for a paper to take as it is."""
+        rows = [" & ".join(map(latex_text, row)) + r" \\" for row in self.rows]
+        if self.total:
+            rows.insert(-1, r"\midrule")
+        head = " & ".join(map(latex_text, self.header))
+        lines = [
+            r"\begin{table}", r"\centering", rf"\caption{{{latex_text(caption)}}}", rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}", r"\toprule", rf"{head} \\", r"\midrule",
+            *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        ]  # fmt: skip
+        return "\n".join(lines) + "\n"
+
     def rich(self) -> RichTable:
         """Return the table for a `rich.console.Console`."""
         from rich import box
@@ -83,6 +96,19 @@ class Table:
                 table.add_section()
             table.add_row(*(Text(cell) for cell in row), style="bold" if last else None)
         return table
+
+
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "\n": " "}
+)
+
+
+def latex_text(text: str) -> str:
+    """Return text as LaTeX prints it: special characters escaped, and a minus that is no hyphen before numbers."""
+    minus = text[:1] == "-" and text[1:2].isdigit()
+    return ("$-$" if minus else "") + text[minus:].translate(LATEX).replace(r" \%", r"\,\%")
 
 
 def verdict_table(report: Report, after: Cost | None = None) -> Table:

@@ -126,7 +126,7 @@ def show_analysis(analysis: Analysis) -> None:
             ("", checked_compression_line(analysis.checked_compression)),
             *_rejected(analysis.checked_compression),
             ("time", seconds_line(analysis.seconds)),
-            ("report", "" if analysis.out is None else str(analysis.out / "report.md")),
+            ("report", "" if analysis.out is None else str(analysis.out / "report.html")),
         ]
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import TYPE_CHECKING
 
 from milpcomp.checker.result import Checked, CheckedCompression, Finding
@@ -25,8 +26,8 @@ def network_line(network: Network) -> str:
     """Return the network's size in words."""
     layers, total = len(network.rectifiers), cost(network)
     return (
-        f"{shape_text(network.input_shape)} -> {shape_text(network.output_shape)}, {_many(total.neurons, 'neuron')} in "
-        f"{_many(layers, 'hidden layer')}, {_many(total.parameters, 'parameter')}"
+        f"{shape_text(network.input_shape)} -> {shape_text(network.output_shape)}, {many(total.neurons, 'neuron')} in "
+        f"{many(layers, 'hidden layer')}, {many(total.parameters, 'parameter')}"
     )
 
 
@@ -40,7 +41,7 @@ def domain_line(domain: Box) -> str:
         return f"all inputs in [{least:g}, {greatest:g}]^{n}"
     widths = domain.upper - domain.lower
     return (
-        f"a box of {_many(n, 'input')} within [{least:g}, {greatest:g}], "
+        f"a box of {many(n, 'input')} within [{least:g}, {greatest:g}], "
         f"widths {float(widths.min()):g} to {float(widths.max()):g}"
     )
 
@@ -49,7 +50,7 @@ def ended_line(report: Report) -> str:
     """Return in words how a run ended, empty where it decided everything."""
     undecided = report.counts()[Phase.UNDECIDED.value]
     why = {"complete": "", "time limit": "the time limit was reached", "interrupted": "the run was interrupted"}
-    parts = [why.get(report.ended, report.ended), f"{_many(undecided, 'neuron')} undecided" if undecided else ""]
+    parts = [why.get(report.ended, report.ended), f"{many(undecided, 'neuron')} undecided" if undecided else ""]
     return "; ".join(part for part in parts if part)
 
 
@@ -70,7 +71,7 @@ def solver_line(report: Report) -> str:
     trusted, stable = solver_count(report.verdicts), sum(verdict.phase in STABLE for verdict in report.verdicts)
     if not trusted:
         return ""
-    return f"of the {_many(stable, 'stable neuron')}, {count(trusted)} on a solver's word, not proved"
+    return f"of the {many(stable, 'stable neuron')}, {count(trusted)} on a solver's word, not proved"
 
 
 def proved_line(checked: Checked) -> str:
@@ -88,12 +89,12 @@ def deviation_line(compression: Compression) -> str:
     if bound == 0:
         proved = "proved: equal outputs on the whole domain, in real arithmetic"
     elif math.isfinite(bound):
-        proved = f"proved: outputs differ by at most {bound:.2g} on the whole domain, in real arithmetic"
+        proved = f"proved: outputs differ by at most {at_most(bound)} on the whole domain, in real arithmetic"
     else:
         proved = "NOT proved: there is no finite bound on how much outputs differ"
     if on_trust(compression):
         proved = proved.replace("proved:", "if the solver is right, not proved:")
-    inputs = _many(compression.samples, "input")
+    inputs = many(compression.samples, "input")
     return f"{proved}; measured in float32: {compression.measured_gap:.2g} on {inputs}"
 
 
@@ -120,7 +121,7 @@ def checked_compression_line(checked: CheckedCompression) -> str:
     trusting = bool(checked.on_trust)
     if not math.isfinite(bound):
         return f"{findings}; NOT proved: the checker finds no finite bound on how much outputs differ"
-    found = "equal outputs" if bound == 0 else f"outputs differ by at most {bound:.2g}"
+    found = "equal outputs" if bound == 0 else f"outputs differ by at most {at_most(bound)}"
     if trusting:
         return f"{findings}; if the solver is right, {found}; not proved"
     return f"{findings}; {found}, by the checker's own {'proof' if bound == 0 else 'bound'}"
@@ -136,8 +137,8 @@ def rejections(checked: Checked | CheckedCompression) -> list[str]:
 
 
 def _findings(what: str, counts: Mapping[str, int], words: Mapping[Finding, str], problems: int) -> str:
-    found = [f"{_many(counts[kind.value], what)} {text}" for kind, text in words.items() if counts[kind.value]]
-    found += [f"REJECTED for {_many(problems, 'problem')}"] if problems else []
+    found = [f"{many(counts[kind.value], what)} {text}" for kind, text in words.items() if counts[kind.value]]
+    found += [f"REJECTED for {many(problems, 'problem')}"] if problems else []
     return ", ".join(found) or f"no {what}s"
 
 
@@ -146,10 +147,19 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
 
 
+def at_most(bound: float) -> str:
+    """Return a bound with two digits, rounded up, so that what is proved of it holds of what is printed too."""
+    exact = Decimal(bound)
+    if not exact.is_finite():
+        return str(bound)
+    return f"{float(Context(prec=2, rounding=ROUND_CEILING).plus(exact)):.2g}"
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """Return a shape as in 3x32x32; a scalar is 1."""
     return "x".join(str(n) for n in shape) or "1"
 
 
-def _many(n: int, what: str) -> str:
+def many(n: int, what: str) -> str:
+    """Return a count with its noun, in the plural where there is not one."""
     return f"{count(n)} {what}{'' if n == 1 else 's'}"
