@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from milpcomp.rotated import rotate as rotate
     from milpcomp.rotated import select_threshold as select_threshold
     from milpcomp.stability.certify import certify as certify
+    from milpcomp.stability.merge import merge as merge
     from milpcomp.stability.report import Report as Report
     from milpcomp.stability.storage import load_report as load_report
     from milpcomp.stability.storage import save_report as save_report
@@ -81,6 +82,7 @@ _HOMES = {
     "load_compression": "milpcomp.compression",
     "load_report": "milpcomp.stability.storage",
     "local_lipschitz_bound": "milpcomp.robustness",
+    "merge": "milpcomp.stability.merge",
     "path_lengths": "milpcomp.paths",
     "pgd": "milpcomp.robustness",
     "read_vnnlib": "milpcomp.vnnlib",
@@ -117,6 +119,7 @@ __all__ = [
     "load_compression",
     "load_report",
     "local_lipschitz_bound",
+    "merge",
     "path_lengths",
     "pgd",
     "read_vnnlib",
