@@ -112,7 +112,7 @@ def _checked(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a task, those that are not given at their defaults."""
     from milpcomp.compression.compress import check_tolerance
     from milpcomp.milp.backends import backend
-    from milpcomp.stability.certify import Settings
+    from milpcomp.stability.settings import Settings
 
     known = TASKS[task]
     if unknown := [name for name in given if name not in known]:

@@ -83,10 +83,11 @@ def _yaml_products(text: str, file: Path) -> Iterator[tuple[str, Mapping[str, An
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        advice = "; quote a pattern that begins with *" if "alias" in str(problem) else ""
-        raise SettingsError(f"{file}{line}: this is no YAML: {problem}{advice}") from error
+        line = "" if mark is None else f", line {mark.line + 1}"
+        starred = mark is not None and "*" in "".join(text.splitlines()[mark.line : mark.line + 1])
+        advice = "; quote a pattern that begins with *" if starred else ""
+        reason = f"this is no YAML: {getattr(error, 'problem', None) or error}{advice}"
+        raise SettingsError(f"{file}{line}: {reason}") from error
     several = isinstance(content, list)
     for number, product in enumerate(content if several else [content], start=1):
         where = f"{file}, product {number}" if several else str(file)

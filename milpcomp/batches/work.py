@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from milpcomp.progress import Snapshot
 if TYPE_CHECKING:
     from milpcomp.report.analysis import Analysis
     from milpcomp.stability.report import Report
+
+HOMES = {"analyze": "milpcomp.pipeline", "certify": "milpcomp.stability.certify"}
+"""The modules of the tasks."""
 
 TELL_S = 0.5
 """At most one note in this time."""
@@ -56,8 +60,7 @@ def carry_out(job: Job) -> Outcome:
     MilpcompError
         If the network cannot be read, or the task cannot be done.
     """
-    import milpcomp.pipeline  # noqa: F401  (seconds, once in a process: not the job's time)
-
+    import_module(HOMES[job.task])  # takes seconds, once in a process: not the job's time
     begun = time.monotonic()
     if job.now() != job.identity:
         raise ResultError(
