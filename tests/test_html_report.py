@@ -17,10 +17,10 @@ from milpcomp.cost import cost
 from milpcomp.network import INPUT, Dense, Network, Node, Rectifier
 from milpcomp.report import html, recipe
 from milpcomp.report.folder import RESULTS
-from milpcomp.report.html import report_page, short
+from milpcomp.report.html import report_page
 from milpcomp.report.html_figures import MOST_BARS
 from milpcomp.report.witness_images import examples
-from milpcomp.report.words import at_most
+from milpcomp.report.words import at_most, short
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 from tests.nets import chain, diamond, mlp
@@ -275,7 +275,7 @@ def test_undecided_neurons_are_listed(analysis: mc.Analysis) -> None:
 def test_short_names(length: int) -> None:
     """Names that fit stay; longer ones keep both ends."""
     name = "a" + "x" * (length - 2) + "b" * (length > 1)
-    assert len(short(name)) <= 81
+    assert len(short(name)) <= 80
     assert (short(name) == name) is (length <= 80)
     assert short(name)[0] == "a"
     assert short(name)[-1] == name[-1]

@@ -26,6 +26,13 @@ def lead(analysis: Analysis) -> str:
     return " ".join(part for part in (_removed(analysis), _same(analysis), _checked(analysis)) if part)
 
 
+def alarm(analysis: Analysis) -> str:
+    """Return what has to be said before anything else, empty where nothing has."""
+    if analysis.accepted:
+        return ""
+    return "The independent checker REJECTED a part of this: do not rely on it before you have read why."
+
+
 def cards(analysis: Analysis) -> tuple[Card, ...]:
     """Return the numbers of the first screen."""
     return (
@@ -73,11 +80,10 @@ def _same(analysis: Analysis) -> str:
 
 
 def _checked(analysis: Analysis) -> str:
-    if not analysis.accepted:
-        return "The independent checker REJECTED a part of this: do not rely on it before you have read why."
     undecided = analysis.report.counts()[Phase.UNDECIDED.value]
-    more = f" {_start(many(undecided, 'neuron'))} stayed undecided, and untouched." if undecided else ""
-    return "An independent checker accepted everything that is called proved here." + more
+    checked = "An independent checker accepted everything that is called proved here." if analysis.accepted else ""
+    more = f"{many(undecided, 'neuron')} stayed undecided, and untouched." if undecided else ""
+    return " ".join(part for part in (checked, more) if part)
 
 
 def _size_card(analysis: Analysis, what: str) -> Card:
@@ -127,7 +133,3 @@ def _slowest(analysis: Analysis) -> str:
         return ""
     name = max(analysis.seconds, key=lambda step: analysis.seconds[step])
     return f"{analysis.seconds[name]:.1f} s to {name}"
-
-
-def _start(text: str) -> str:
-    return text[:1].upper() + text[1:]

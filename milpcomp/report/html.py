@@ -37,6 +37,7 @@ from milpcomp.report.words import (
     rejections,
     seconds_line,
     shape_text,
+    short,
     solver_line,
 )
 from milpcomp.stability.report import Report
@@ -44,9 +45,6 @@ from milpcomp.stability.verdict import Phase
 
 MOST_ROWS = 120
 """Rows that a table has at most; layers.csv and neurons.csv hold all of them."""
-
-NAME_LENGTH = 80
-"""Longer names keep their beginning and their end; pointing at one shows more of it."""
 
 
 def report_page(analysis: Analysis) -> str:
@@ -66,12 +64,6 @@ def report_page(analysis: Analysis) -> str:
     return _environment().get_template("report.html").render(context)
 
 
-def short(name: str, length: int = NAME_LENGTH) -> str:
-    """Return a name in at most `length` characters: its beginning and its end, which tell layers apart."""
-    half = length // 2 - 1
-    return name if len(name) <= length else f"{name[:half]} … {name[-half:]}"
-
-
 @cache
 def _environment() -> Environment:
     found = Environment(
@@ -88,9 +80,9 @@ def _about(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": PurePath(analysis.source).name or analysis.source,
         "source": analysis.source,
+        "alarm": headline.alarm(analysis),
         "lead": headline.lead(analysis),
         "cards": headline.cards(analysis),
-        "accepted": analysis.accepted,
         "network_line": network_line(analysis.network),
         "network_table": _network_table(analysis.network),
         "digests": recipe.digests(analysis),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from milpcomp.cost import Cost
 from milpcomp.report.tables import PHASE_WORDS, count
+from milpcomp.report.words import short
 from milpcomp.stability.report import Report
 from milpcomp.stability.verdict import ON_TRUST, STABLE, Phase, Stage, Verdict
 
@@ -156,6 +157,6 @@ def _bar(names: Sequence[str], counts: Counter[Kind], kinds: Sequence[Kind]) -> 
             length = 100.0 * number / total
             segments.append(Segment(words, style, number, round(start, 3), round(length, 3)))
             start += length
-    name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    name = names[0] if len(names) == 1 else f"{short(names[0], 24)} to {short(names[-1], 24)}"
     note = f"{count(total)}" if len(names) == 1 else f"{count(total)} in {len(names)} layers"
     return Bar(name, note, tuple(segments))

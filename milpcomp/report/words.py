@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from milpcomp.compression import Compression
 
 
+NAME_LENGTH = 80
+"""Longer names are shortened where a page shows them."""
+
+
 def network_line(network: Network) -> str:
     """Return the network's size in words."""
     layers, total = len(network.rectifiers), cost(network)
@@ -158,6 +162,12 @@ def at_most(bound: float) -> str:
 def shape_text(shape: tuple[int, ...]) -> str:
     """Return a shape as in 3x32x32; a scalar is 1."""
     return "x".join(str(n) for n in shape) or "1"
+
+
+def short(name: str, length: int = NAME_LENGTH) -> str:
+    """Return a name in at most `length` characters: its beginning and its end, which tell layers apart."""
+    half = (length - 3) // 2
+    return name if len(name) <= length else f"{name[:half]} … {name[-half:]}"
 
 
 def many(n: int, what: str) -> str:
