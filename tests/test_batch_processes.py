@@ -116,7 +116,8 @@ def test_a_call_over_its_memory_limit_is_stopped_alone() -> None:
 
 def test_a_killed_worker_is_told_at_once_and_replaced() -> None:
     """SIGKILL from outside, while a call runs and while a worker waits, costs at most the call that ran."""
-    with Processes(1) as executor:
+    executor = Processes(1)
+    with executor:
         executor.submit(Call("hit", calls.sleep, (60,)))
         until(lambda: executor.finished(0.05) or executor.running() == {"hit": "asleep"})
         os.kill(executor._busy[0]._process.pid, signal.SIGKILL)

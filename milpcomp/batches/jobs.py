@@ -48,7 +48,8 @@ class Job:
     memory_limit_mb : float, optional
         The job's process is ended when it uses more, the interpreter and its libraries (about 500 MB) included.
     network_name, domain_name, settings_name : str
-        What the table calls them; made up from the others if empty. Names are no part of what a job is.
+        What the table calls them; made up if empty, that of the settings from those that are not at their defaults.
+        Names are no part of what a job is.
 
     Raises
     ------
@@ -73,13 +74,14 @@ class Job:
         if self.memory_limit_mb is not None and not self.memory_limit_mb > 0:
             raise SettingsError(f"memory_limit_mb must be a positive number, got {self.memory_limit_mb!r}")
         network = self.network if isinstance(self.network, Network) else Path(os.path.abspath(self.network))
+        settings = _checked(self.task, self.settings)
         made: dict[str, Any] = {
             "network": network,
-            "settings": _checked(self.task, self.settings),
+            "settings": settings,
             "input_shape": None if self.input_shape is None else tuple(self.input_shape),
             "network_name": self.network_name or (network.stem if isinstance(network, Path) else network.digest[:12]),
             "domain_name": self.domain_name or _domain_name(self.domain),
-            "settings_name": self.settings_name or _settings_name(self.settings),
+            "settings_name": self.settings_name or _settings_name(self.task, settings),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -160,5 +162,5 @@ def _domain_name(domain: Box) -> str:
     return f"box {domain.digest[:8]}"
 
 
-def _settings_name(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in settings.items())
+def _settings_name(task: str, settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in settings.items() if value != TASKS[task][name])

@@ -21,18 +21,8 @@ from milpcomp.files import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXTS = (
-    "network",
-    "domain",
-    "settings",
-    "task",
-    "status",
-    "error",
-    "ended",
-    "network_digest",
-    "domain_digest",
-    "digest",
-)
+ABOUT = ("network", "domain", "settings", "task", "status", "failure", "error", "ended")
+DIGESTS = ("network_digest", "domain_digest", "digest")
 COUNTS = (
     "neurons", "stably_inactive", "stably_active", "unstable", "undecided", "certified", "witnessed", "uncertified",
     "solver", "parameters", "flops", "neurons_after", "parameters_after", "flops_after",
@@ -41,7 +31,7 @@ NUMBERS = ("deviation_bound", "measured_gap")
 TRUTHS = ("on_trust", "accepted")
 SECONDS = ("seconds", "seconds_load", "seconds_certify", "seconds_compress", "seconds_check")
 
-COLUMNS = (*TEXTS[:8], *COUNTS, *NUMBERS, *TRUTHS, *SECONDS, *TEXTS[8:])
+COLUMNS = (*ABOUT, *COUNTS, *NUMBERS, *TRUTHS, *SECONDS, *DIGESTS)
 """Their order."""
 
 Row = dict[str, Any]
@@ -127,7 +117,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     except ImportError:
         target.unlink(missing_ok=True)  # it would tell of an earlier run
         return
-    types = dict.fromkeys(TEXTS, pa.string()) | dict.fromkeys(COUNTS, pa.int64())
+    types = dict.fromkeys((*ABOUT, *DIGESTS), pa.string()) | dict.fromkeys(COUNTS, pa.int64())
     types |= dict.fromkeys((*NUMBERS, *SECONDS), pa.float64()) | dict.fromkeys(TRUTHS, pa.bool_())
     table = pa.Table.from_pylist(list(rows), schema=pa.schema([(name, types[name]) for name in COLUMNS]))
     try:
