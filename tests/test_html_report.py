@@ -244,6 +244,8 @@ def test_page_of_what_was_rejected(analysis: mc.Analysis) -> None:
     assert "REJECTED: <b> 3 stably active: the bound is <0>" in page.text
     assert "lead bad" in [own.get("class") for own in page.named("p")]
     assert "An independent checker accepted" not in page.text
+    assert "Proved: " not in page.text
+    assert "proved on the whole domain" not in page.text
 
 
 def test_page_on_trust(analysis: mc.Analysis) -> None:

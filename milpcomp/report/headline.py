@@ -76,11 +76,14 @@ def _same(analysis: Analysis) -> str:
     else:
         bound = at_most(done.deviation_bound)
         found = f"outputs of the smaller network differ on it by at most {bound}, in real arithmetic"
+    if not analysis.accepted:
+        return f"Claimed, and not accepted by the checker: {found}."
     return f"If the solver is right, which is not proved, {found}." if on_trust(done) else f"Proved: {found}."
 
 
 def _checked(analysis: Analysis) -> str:
-    undecided = analysis.report.counts()[Phase.UNDECIDED.value]
+    removed = analysis.compression.after.neurons < analysis.compression.before.neurons
+    undecided = analysis.report.counts()[Phase.UNDECIDED.value] if removed else 0  # else they have been named
     checked = "An independent checker accepted everything that is called proved here." if analysis.accepted else ""
     more = f"{many(undecided, 'neuron')} stayed undecided, and untouched." if undecided else ""
     return " ".join(part for part in (checked, more) if part)
@@ -112,6 +115,7 @@ def _change_card(analysis: Analysis) -> Card:
     if not math.isfinite(done.deviation_bound):
         return Card("change of the output", "unknown", f"no finite bound is proved; {measured}", "bad")
     proved = "if the solver is right" if on_trust(done) else "proved on the whole domain"
+    proved = proved if analysis.accepted else "claimed, and not accepted by the checker"
     number = f"≤ {at_most(done.deviation_bound)}" if done.deviation_bound else "none"
     return Card("change of the output", number, f"{proved}; {measured}")
 

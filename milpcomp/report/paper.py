@@ -49,7 +49,14 @@ def layers_csv(analysis: Analysis) -> str:
     """Return the hidden layers as CSV; ``solver`` counts the stable neurons that are not proved."""
     kept = {layer.name: layer.neurons for layer in analysis.compression.after.layers}
     stages = [stage for stage in Stage if stage is not Stage.NONE]
-    header = ("layer", "neurons", *(p.value for p in Phase), "solver", *(f"by_{s.value}" for s in stages), "kept")
+    header = (
+        "layer",
+        "neurons",
+        *(p.value for p in Phase),
+        "solver",
+        *(f"by_{s.value.replace('-', '_')}" for s in stages),
+        "kept",
+    )
     rows = [
         (
             name, len(own), *(sum(v.phase is phase for v in own) for phase in Phase), solver_count(own),
