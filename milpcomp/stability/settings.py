@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from milpcomp.errors import SettingsError
@@ -98,6 +97,10 @@ class Settings:
 
 def check_device(device: str) -> None:
     """Raise `SettingsError` where torch cannot use a device."""
+    if device == "cpu":
+        return  # without importing torch: whoever only states settings needs none
+    import torch
+
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:  # torch raises each of them for some unusable devices
