@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from analyses import style
 from analyses.book.entry import Context, Made
 from analyses.tables import Table
-from analyses.talk_tables import CLASSIFIERS, DEPTHS, TOLERANCE, WIDTHS, Grid
+from analyses.talk_tables import CLASSIFIERS, DEPTHS, MISSING, TOLERANCE, WIDTHS, Grid
 
 SHAPES = tuple(dict.fromkeys((*DEPTHS, *WIDTHS)))
 LEVELS = {"0": 0.0, "half": 0.5, "full": 1.0, "proximal": 1.0}
@@ -50,7 +50,8 @@ def against_l1(context: Context) -> Made:
     )
     rows = []
     for axes, title, value in values:
-        rows += [(title, shape, v, _text(value(shape, v))) for shape in SHAPES for v in VARIANTS]
+        gap = "–" if title.startswith("published") else MISSING
+        rows += [(title, shape, v, _text(value(shape, v), gap)) for shape in SHAPES for v in VARIANTS]
         for at, shape in enumerate(SHAPES):
             _line(axes, [(LEVELS[v], value(shape, v)) for v in VARIANTS], at, shape)
         axes.set_title(title)
@@ -90,18 +91,18 @@ def against_accuracy(context: Context) -> Made:
                 within.append((row.network, 100 * row.after, 100 * row.removed))
             if v == "proximal" and cell is not None and cell.accuracy is not None:
                 exact.append((cell.network, 100 * cell.accuracy, 100 * cell.removed))
-    kinds = {"published averages": published, f"here: within {TOLERANCE:g}": within, "here: exactly, proximal": exact}
-    notes = [f"published: R² = {grid.published['r_squared']:.2f}, of single networks."]
+    kinds = {"published averages": published, f"here, within {TOLERANCE:g}": within, "here, exactly": exact}
+    notes = [f"Published: R² = {grid.published['r_squared']:.2f}, over single networks."]
     for at, (label, points) in enumerate(kinds.items()):
-        axes = left if at == 0 else right
         fit = r_squared([p[1] for p in points], [p[2] for p in points])
+        text = label if fit is None else f"{label}: R² = {fit:.2f}"
         colour = (style.PRINTED, style.BLUE, style.VERMILLION)[at]
-        _scatter(axes, points, colour, style.MARKERS[at], f"{label}, R² = {_text(fit, 2)}")
-        notes.append(f"{label}: {len(points)} networks, R² = {_text(fit, 2)}.")
+        _scatter(left if at == 0 else right, points, colour, style.MARKERS[at], text)
+        notes.append(f"{text}, {len(points)} networks.")
     for axes in (left, right):
         axes.set_xlabel("test accuracy, %")
-        axes.legend(loc="upper right")
     left.set_ylabel("neurons removed, %")
+    figure.legend(loc="outside upper center", ncols=3)
     rows = [(kind, name, f"{x:.2f}", f"{y:.1f}") for kind, points in kinds.items() for name, x, y in points]
     return Made(Table("", ("what", "network", "accuracy %", "removed %"), tuple(rows)), figure, tuple(notes))
 
@@ -123,7 +124,7 @@ def methods(context: Context) -> Made:
             known = [cell for cell in cells if cell is not None and cell.cpu_seconds is not None]
             for v, cell in zip(VARIANTS, cells, strict=True):
                 took = (
-                    ("missing", "missing", "")
+                    (MISSING, MISSING, "")
                     if cell is None
                     else (_text(cell.seconds), _text(cell.cpu_seconds), str(cell.undecided))
                 )
@@ -196,10 +197,10 @@ def _scatter(axes: Axes, points: Sequence[tuple[str, float, float]], colour: str
         axes.plot(ends, slope * ends + offset, color=colour, linewidth=1)
 
 
-def _text(value: float | None, digits: int = 1) -> str:
-    return "missing" if value is None else f"{value:.{digits}f}"
+def _text(value: float | None, gap: str = MISSING) -> str:
+    return gap if value is None else f"{value:.1f}"
 
 
 def _missing(rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    count = sum("missing" in row for row in rows)
+    count = sum(MISSING in row for row in rows)
     return (f"{count} values are missing.",) if count else ()

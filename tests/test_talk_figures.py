@@ -119,7 +119,11 @@ def test_figures_draw_what_is_there(results: Path) -> None:
     curve = {row[:3]: row[3:] for row in made["talk-methods"].table.rows}
     assert curve["here: funnel", "2x100", "full"] == ("61.2", "20.5", "2")
     assert curve["published: per-neuron, Gurobi", "2x50", ""] == ("100", "", "")
-    assert "published averages: 13 networks" in made["talk-accuracy"].notes[1]
+    assert made["talk-accuracy"].notes[1:] == (
+        "published averages: R² = 0.29, 13 networks.",
+        "here, within 0.001, 1 networks.",
+        "here, exactly, 0 networks.",
+    )
 
 
 def test_without_records_the_command_is_named(tmp_path: Path) -> None:
