@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.10 or newer and nothing else; both first install into .venv.
 #
 #   make demo    analyze the shipped network end to end
+#   make figures the figures and tables of the papers, and figures/index.html, which shows them
 #   make test    format, lint, types and all tests
 #   make fast    the tests that take seconds
 #   make lint    format, lint and types only
@@ -24,11 +25,14 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 DEMO_NETWORK := models/checkpoints/mnist-mlp.safetensors
 
-.PHONY: demo test fast lint docs clean
+.PHONY: demo figures test fast lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(VENV)/bin/milpcomp analyze $(DEMO_NETWORK) --domain 0 1 --out demo
+
+figures: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) -m analyses.book --out figures
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
@@ -58,5 +62,5 @@ $(PY):
 	$(PYTHON) -m venv --clear $(VENV)
 
 clean:
-	rm -rf $(VENV) demo build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo figures build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,10 +20,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import milpcomp as mc
+from analyses.book.entry import Context, Made
+from analyses.tables import Table
 from milpcomp.channels import channel_slopes, measure, remove_channels, silenced, speed
 from milpcomp.channels.images import read_images
 from milpcomp.channels.measure import accuracy
 from milpcomp.cost import cost
+from milpcomp.files import read_json
 from models.resnet import MEAN, STD
 
 SHAPE = (3, 32, 32)
@@ -78,6 +81,27 @@ def study(data: Path, count: int | None) -> dict[str, Any]:
             for name, file in (("ResNet-20", "resnet20-12fca82f.th"), ("ResNet-56", "resnet56-4bfd9763.th"))
         },
     }
+
+
+COMMAND = "python -m analyses.authors_resnet20 ../shared/data --out analyses/results/authors_resnet20.json"
+
+
+def authors_resnet20(context: Context) -> Made:
+    """Return the study as a table of two columns; with `full` it is run now, on all images."""
+    file = "authors_resnet20.json"
+    found = study(context.data, None) if context.full else read_json(context.earlier(file, COMMAND))
+    rows = [(name.replace("_", " "), _text(value)) for name, value in found.items()]
+    return Made(Table("", ("quantity", "value"), tuple(rows)))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')}: {_text(own)}" for name, own in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def relu(data: Path, name: str, file: str) -> mc.Network:

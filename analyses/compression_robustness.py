@@ -1,6 +1,6 @@
 """What compression does to robustness: before and after exact compression, and after small slopes were removed.
 
-    python -m analyses.compression_robustness ../shared/data --out results/compression_robustness
+    python -m analyses.compression_robustness ../shared/data --out analyses/results/compression_robustness.csv
 
     mnist-mlp            the network of models/checkpoints, and what `compress` makes of it on [0, 1]^784: the same
                          function, so that every number must agree up to rounding
@@ -14,11 +14,13 @@ the first of its group are counted and named.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import csv
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import milpcomp as mc
-from analyses.tables import Table, as_markdown, write
+from analyses.book.entry import Context, Made
+from analyses.tables import Table, as_csv, as_markdown
 from milpcomp.channels import remove_channels
 from milpcomp.channels.images import read_images
 from milpcomp.network import Network
@@ -29,20 +31,23 @@ from models.resnet import MEAN, STD
 CHECKPOINT = Path(__file__).parents[1] / "models" / "checkpoints" / "mnist-mlp.safetensors"
 THRESHOLDS = (0.1, 0.2)
 RADII = {"mnist": 0.05, "cifar10": 0.007}
+IMAGES = {"mnist": 1000, "cifar10": 200}
+COMMAND = "python -m analyses.compression_robustness ../shared/data --out analyses/results/compression_robustness.csv"
+
 NAMED = 8
 """So many changed images are named."""
 
 
-def mnist(data: Path, count: int) -> Comparison:
+def mnist(data: Path, count: int, log: Callable[[str], None]) -> Comparison:
     """Compare the shipped MNIST network with what exact compression makes of it."""
     network = mc.load(CHECKPOINT)
     smaller = mc.compress(network, mc.certify(network, mc.Box(0.0, 1.0).fit(network.input_shape))).network
     images, labels = load_images(data / "mnist", "t10k")
     models = {"mnist-mlp": network, "mnist-mlp, compressed exactly": smaller}
-    return _compared(models, images[:count], labels[:count], RADII["mnist"])
+    return _compared(models, images[:count], labels[:count], RADII["mnist"], log)
 
 
-def cifar10(data: Path, count: int) -> Comparison:
+def cifar10(data: Path, count: int, log: Callable[[str], None]) -> Comparison:
     """Compare the authors' network with itself without its small slopes."""
     network = mc.load(
         data / "nets/rrelu2024/resnet20_rrelu_cifar10.th",
@@ -55,12 +60,14 @@ def cifar10(data: Path, count: int) -> Comparison:
     images, labels = read_images(data / "cifar10" / "test.npz", network.input_shape)
     assert labels is not None
     scaled = {name: normalised(own, MEAN, STD) for name, own in models.items()}
-    return _compared(scaled, images[:count], labels[:count], RADII["cifar10"])
+    return _compared(scaled, images[:count], labels[:count], RADII["cifar10"], log)
 
 
-def _compared(models: Mapping[str, Network], images: object, labels: object, radius: float) -> Comparison:
+def _compared(
+    models: Mapping[str, Network], images: object, labels: object, radius: float, log: Callable[[str], None]
+) -> Comparison:
     def tell(name: str, done: int, of: int) -> None:
-        print(f"{name}: {done} of {of}", flush=True)
+        log(f"{name}: {done} of {of}")
 
     return compare(models, images, labels, preset("raw", radius), batch_size=50, progress=tell)  # type: ignore[arg-type]
 
@@ -88,11 +95,22 @@ def table(comparisons: Mapping[float, Comparison]) -> Table:
         "network", "epsilon", "images", "accuracy", "FGSM", "PGD", "LLC", "predictions changed", "FGSM changed",
         "PGD changed", "largest change of a ratio",
     )  # fmt: skip
-    caption = (
-        "Robustness before and after compression: accuracies in % (raw pixels, true labels), mean local Lipschitz "
-        "constant (KL), and the images on which a network differs from the one above it that was not compressed."
-    )
-    return Table(caption, columns, tuple(rows))
+    return Table("", columns, tuple(rows))
+
+
+def compared(data: Path, mnist_images: int, cifar10_images: int, log: Callable[[str], None]) -> Table:
+    """Return the table, measured now."""
+    found = {RADII["mnist"]: mnist(data, mnist_images, log), RADII["cifar10"]: cifar10(data, cifar10_images, log)}
+    return table(found)
+
+
+def compression_robustness(context: Context) -> Made:
+    """Return what was measured earlier; with `full`, on ten times as many images, now."""
+    if context.full:
+        return Made(compared(context.data, 10 * IMAGES["mnist"], 10 * IMAGES["cifar10"], context.log))
+    with context.earlier("compression_robustness.csv", COMMAND).open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    return Made(Table("", tuple(head), tuple(tuple(row) for row in rows)))
 
 
 def _named(images: tuple[int, ...]) -> str:
@@ -105,18 +123,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Compare, print the table, write its files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with mnist/, cifar10/ and nets/")
-    parser.add_argument("--mnist-images", type=int, default=1000)
-    parser.add_argument("--cifar10-images", type=int, default=200)
-    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    parser.add_argument("--mnist-images", type=int, default=IMAGES["mnist"])
+    parser.add_argument("--cifar10-images", type=int, default=IMAGES["cifar10"])
+    parser.add_argument("--out", type=Path, required=True, help="the file, .csv")
     chosen = parser.parse_args(arguments)
-    result = table(
-        {
-            RADII["mnist"]: mnist(chosen.data, chosen.mnist_images),
-            RADII["cifar10"]: cifar10(chosen.data, chosen.cifar10_images),
-        }
-    )
+    result = compared(chosen.data, chosen.mnist_images, chosen.cifar10_images, print)
     print(as_markdown(result))
-    write(result, chosen.out)
+    chosen.out.write_text(as_csv(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Exact zeros by training: the proximal step against subgradient l1 and against l1 on batch norms, on equal budgets.
 
-    python -m analyses.exact_zeros --out results        prints the table; writes .csv, .md and .tex
-
 Everything is read from the cards of the runs (`models/checkpoints/*.json`); the recipes are in `models/recipes/`. A
 zero slope (or batch-norm scale) lets a channel go without changing the function; a small one does not. The runs are
 minutes on a processor core, so accuracies are those of short runs and no match for the published schedules. The first
@@ -10,12 +8,11 @@ stage, under the penalty, is the same budget for all runs; the proximal ones go 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-from analyses.rrelu_tables import card
-from analyses.tables import Table, as_markdown, write
+from analyses.book.entry import Context, Made
+from analyses.book.printed import card
+from analyses.tables import Table
 
 RUNS = {
     "cifar10-resnet20-continue-proximal": "the authors' network, proximal l1 on slopes",
@@ -48,21 +45,7 @@ def row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def table() -> Table:
+def exact_zeros(context: Context) -> Made:
     """Return the runs that have a card."""
     rows = [row(name, found) for name in RUNS if (found := card(name)) is not None]
-    return Table("ResNet-20 on CIFAR-10: exact zeros by training, and what exact removal saves.", COLUMNS, tuple(rows))
-
-
-def main() -> None:
-    """Print the table, and write it where `--out` says."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, help="folder for the table")
-    options = parser.parse_args()
-    print(as_markdown(table()))
-    if options.out is not None:
-        write(table(), options.out / "exact_zeros")
-
-
-if __name__ == "__main__":
-    main()
+    return Made(Table("", COLUMNS, tuple(rows)))

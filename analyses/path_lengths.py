@@ -1,22 +1,19 @@
 """Figs 6 (2022) and 7 (2024): how long the filter paths are, ReLU against rotated ReLU, and how fast that is counted.
 
-    python -m analyses.path_lengths ../shared/data --out results/path_lengths      table (.csv .md .tex) and figures
-
     WRN-40-4, published counts   the lists that the authors counted (`published/wrn-40-4_counts.json`), two a block, and
                                  with the slip of their script (preset rrelu-2022), which gave the printed figure
-    WRN-40-4, ResNet-110, -164   full networks, read from models/: every filter active
     ResNet-20                    akamaster's with ReLU, and the authors' with rotated ReLU, slopes up to 0.1 silent
+    WRN-40-4, ResNet-110, -164   full networks, read from models/: every filter active
 
 The distributions are exact: paths are counted by integers, not drawn. Seconds are those of the distribution, without
 reading the network; beside them are those of finding out which filters are active.
 
 Of the two ResNet-20 also the gradient that paths of each length carry (Veit et al., arXiv 1605.06431), on CIFAR-10 test
-images: OUT_flow.csv and a figure. It is estimated from paths drawn at random, and its tails are heavy.
+images. It is estimated from paths drawn at random, and its tails are heavy.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +22,10 @@ import networkx as nx
 
 import milpcomp as mc
 from analyses.rrelu_costs import read
-from analyses.tables import Table, as_markdown, write
+from analyses.tables import Table
 from milpcomp.channels.images import read_images
 from milpcomp.network import Network
 from milpcomp.paths import Distribution, Flow, filter_graph, gradient_flow, path_lengths, read_counts, seed_graph
-from milpcomp.report.figure import save_figure
-from milpcomp.report.path_figures import flow_figure, path_figure
 from milpcomp.report.paths import paths_text
 from models.resnet import MEAN, STD
 
@@ -45,13 +40,6 @@ SHAPE = (3, 32, 32)
 IMAGES, BINS, DRAWS = 50, 12, 40
 """Of the gradient by length: images, bins of lengths, and paths drawn for each."""
 
-FIGURES = {
-    "wrn-40-4": ("WRN-40-4, ReLU", "WRN-40-4, RReLU"),
-    "wrn-40-4_as_printed": ("WRN-40-4, ReLU, as printed", "WRN-40-4, RReLU, as printed"),
-    "resnet-20": tuple(TRAINED),
-}
-"""Name of the figure, and the rows of the table that it shows."""
-
 
 def measure(graph: nx.DiGraph) -> tuple[Distribution, float]:
     """Return the distribution of a graph and the seconds that it took."""
@@ -59,18 +47,17 @@ def measure(graph: nx.DiGraph) -> tuple[Distribution, float]:
     return path_lengths(graph), time.perf_counter() - start
 
 
-def graphs(nets: Path | None) -> dict[str, tuple[nx.DiGraph, float]]:
-    """Return every graph, and the seconds that finding its active filters took (0 where they are given)."""
+def graphs(nets: Path, full: bool) -> dict[str, tuple[nx.DiGraph, float]]:
+    """Return graphs, and the seconds that finding active filters took (0 where they are given)."""
     found: dict[str, tuple[nx.DiGraph, float]] = {}
     for name, counts in read_counts(COUNTS).items():
         found[f"WRN-40-4, {name}"] = seed_graph(counts), 0.0
         found[f"WRN-40-4, {name}, as printed"] = seed_graph(counts, "rrelu-2022"), 0.0
-    for name in FULL:
-        found[f"{name}, full"] = _timed(read(name))
-    for name, (file, architecture) in TRAINED.items() if nets is not None else ():
-        assert nets is not None
+    for name, (file, architecture) in TRAINED.items():
         network = mc.load(nets / file, architecture=architecture, input_shape=SHAPE)
         found[name] = _timed(network, THRESHOLD)
+    for name in FULL if full else ():
+        found[f"{name}, full"] = _timed(read(name))
     return found
 
 
@@ -134,33 +121,3 @@ def flow_table(found: Mapping[str, Flow]) -> Table:
         "norm along one path."
     )
     return Table(caption, ("network", "length", "share of paths", "share of gradient", "norm", "drawn"), tuple(rows))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Count, print the table, draw the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="folder with nets/; without it, ResNet-20 is left out")
-    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
-    chosen = parser.parse_args(arguments)
-    found = {}
-    for name, (graph, before) in graphs(None if chosen.data is None else chosen.data / "nets").items():
-        own, seconds = measure(graph)
-        found[name] = own, before, seconds
-        print(f"{name}: {seconds:.4f} s", flush=True)
-    result = table(found)
-    print(as_markdown(result))
-    for file in write(result, chosen.out):
-        print(file)
-    for stem, names in FIGURES.items():
-        if all(name in found for name in names):
-            figure = path_figure({name: found[name][0] for name in names})
-            save_figure(figure, chosen.out.with_name(f"{chosen.out.name}_{stem}"))
-    if chosen.data is not None:
-        carried = flows(chosen.data)
-        stem = chosen.out.with_name(f"{chosen.out.name}_flow")
-        write(flow_table(carried), stem)
-        save_figure(flow_figure(carried), stem)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Table 6 of the 2024 seminar, for the two networks at hand: local Lipschitz constant, FGSM and PGD, ReLU and rotated.
 
-    python -m analyses.robustness_table ../shared/data --images 1000 --out results/robustness_table
+    python -m analyses.robustness_table ../shared/data --out analyses/results/robustness_table.json
 
 ResNet-20 with ReLU (akamaster's) and with rotated ReLU (the authors'), on the first images of the CIFAR-10 test set:
 
@@ -9,7 +9,7 @@ ResNet-20 with ReLU (akamaster's) and with rotated ReLU (the authors'), on the f
     rrelu-2024     as the authors ran it: normalised units, the model's own predictions for labels, no clipping
 
 The printed numbers stand beside them. Under own labels, "unchanged" is the share of images whose prediction no iterate
-changed, and "right" the share that are right besides. Every setting and every image is in OUT.json; settings that are
+changed, and "right" the share that are right besides. Every setting and every image is in the file; settings that are
 there already are not measured again.
 
 The public code for the constant (Yang et al., arXiv 2003.02460) negates the ratio, and then steps along the sign of its
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ import numpy as np
 import torch
 
 import milpcomp as mc
-from analyses.tables import Table, as_markdown, write
+from analyses.book.entry import Context, Made
+from analyses.tables import Table, as_markdown
 from milpcomp.channels.images import read_images
-from milpcomp.files import write_json
+from milpcomp.files import read_json, write_json
 from milpcomp.network import Network
 from milpcomp.robustness import evaluate, normalised, preset
 from milpcomp.robustness.lipschitz import distance
@@ -51,10 +52,14 @@ SCRIPT_FACTOR = 5000 / (40 * 8)
 AGAINST = "against the gradient"
 AGAINST_IMAGES = 200
 
+ALL_IMAGES = 10_000
+
+COMMAND = "python -m analyses.robustness_table ../shared/data --out analyses/results/robustness_table.json"
+
 PUBLISHED = Path(__file__).with_name("published") / "rrelu2024.json"
 
 
-def measure(network: Network, data: Path, which: str, count: int) -> dict[str, Any]:
+def measure(network: Network, data: Path, which: str, count: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Return what is measured with one of `SETTINGS`, JSON-ready; images as strings of 0 and 1."""
     name, epsilon = SETTINGS[which]
     chosen = preset(name, epsilon)
@@ -65,7 +70,7 @@ def measure(network: Network, data: Path, which: str, count: int) -> dict[str, A
     start = time.monotonic()
 
     def tell(done: int, of: int) -> None:
-        print(f"{which}: {done} of {of} after {time.monotonic() - start:.0f} s", flush=True)
+        log(f"{which}: {done} of {of} after {time.monotonic() - start:.0f} s")
 
     found = evaluate(model, images[:count], labels[:count], chosen, batch_size=50, progress=tell)
     assert found.lipschitz is not None
@@ -131,29 +136,60 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         "activation", "setting", "images", "clean", "LLC", "LLC as their script divides", "FGSM: right", "unchanged",
         "PGD: right", "unchanged",
     )  # fmt: skip
-    return Table(f"ResNet-20 on CIFAR-10 test images, accuracies in %. {why(results)}", columns, tuple(rows))
+    return Table("", columns, tuple(rows))
 
 
-def why(results: Mapping[str, Mapping[str, Any]]) -> str:
+def why(results: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the sentences that say why our numbers are not the printed ones."""
     text = (
-        "LLC is the mean over images of the greatest KL(p || p') / |x - x'|_inf found, with its 95 % interval. Ours "
-        "differ from the printed numbers because raw pixels, true labels and clipping are the default, where a radius "
-        "of 0.031 is more than four times as wide as in normalised units (there about 0.007); because an image counts "
-        "as broken as soon as any iterate breaks it, and 60 steps leave at most 1 %, whereas the printed PGD leaves "
-        "more than the single step of FGSM; because the LLC is divided by the number of images (the authors' script "
-        f"divides by a number that is {SCRIPT_FACTOR:.1f} times too small), and sought upwards; and because the ReLU "
-        "network is not the one that the authors trained."
+        "LLC is the mean over images of the greatest KL(p || p') / |x - x'|_inf found, with its 95 % interval.",
+        "Raw pixels, true labels and clipping are the default here; there a radius of 0.031 is more than four times as "
+        "wide as in normalised units (0.007 is about as wide).",
+        "An image counts as broken as soon as any iterate breaks it, and 60 steps leave at most 1 %, whereas the "
+        "printed PGD leaves more than the single step of FGSM.",
+        f"The authors' script divides the LLC by a number that is {SCRIPT_FACTOR:.1f} times too small. The ReLU "
+        "network is not the one that the authors trained.",
     )
     found = {name: own[AGAINST] for name, own in results.items() if AGAINST in own}
-    if found:
-        ends = ", ".join(f"from {one['first']:.2g} to {one['last']:.2g} ({name})" for name, one in found.items())
-        images = next(iter(found.values()))["images"]
-        text += (
-            f" A search against the gradient of the ratio, like that of the public code for it, takes the mean over "
-            f"{images} images {ends}; the printed numbers lie between these and the maxima, and are not reproduced."
-        )
-    return text
+    if not found:
+        return text
+    ends = ", ".join(f"from {one['first']:.2g} to {one['last']:.2g} ({name})" for name, one in found.items())
+    images = next(iter(found.values()))["images"]
+    return (
+        *text,
+        "A search against the gradient of the ratio, like that of the public code for it, takes the mean over "
+        f"{images} images {ends}; the printed numbers lie between these and the maxima, and are not reproduced.",
+    )
+
+
+def robustness(context: Context) -> Made:
+    """Return the table of what was measured earlier on 1,000 images; with `full`, of all images of the test set."""
+    if context.full:
+        path = context.measured / "robustness_table.json"
+        results = measured(context.data, path, ALL_IMAGES, tuple(NETWORKS), tuple(SETTINGS), context.log)
+    else:
+        results = read_json(context.earlier("robustness_table.json", COMMAND))
+    return Made(table(results), notes=why(results))
+
+
+def measured(
+    data: Path, path: Path, images: int, names: Sequence[str], settings: Sequence[str], log: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Measure what is not in the file yet, write it there, and return everything in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
+    for which in (AGAINST, *settings):
+        for name in names:
+            if which in results.setdefault(name, {}):
+                continue
+            file, architecture = NETWORKS[name]
+            network = mc.load(data / "nets" / file, architecture=architecture, input_shape=SHAPE)
+            if which == AGAINST:
+                results[name][which] = against(network, data, min(images, AGAINST_IMAGES))
+            else:
+                results[name][which] = measure(network, data, which, images, log)
+            write_json(path, results)
+    return results
 
 
 def _bits(mask: np.ndarray) -> str:
@@ -171,25 +207,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--only", choices=NETWORKS, help="one network instead of both")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    parser.add_argument("--out", type=Path, required=True, help="the file, .json")
     chosen = parser.parse_args(arguments)
-    path = chosen.out.with_name(f"{chosen.out.name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    for which in (AGAINST, *chosen.settings):
-        for name in NETWORKS if chosen.only is None else (chosen.only,):
-            if which in results.setdefault(name, {}):
-                continue
-            file, architecture = NETWORKS[name]
-            network = mc.load(chosen.data / "nets" / file, architecture=architecture, input_shape=SHAPE)
-            if which == AGAINST:
-                results[name][which] = against(network, chosen.data, min(chosen.images, AGAINST_IMAGES))
-            else:
-                results[name][which] = measure(network, chosen.data, which, chosen.images)
-            write_json(path, results)
-    result = table(results)
-    print(as_markdown(result))
-    write(result, chosen.out)
+    names = tuple(NETWORKS) if chosen.only is None else (chosen.only,)
+    print(as_markdown(table(measured(chosen.data, chosen.out, chosen.images, names, chosen.settings, print))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the networks of the rotated ReLU papers cost, counted here, beside every figure that the papers print.
 
-    python -m analyses.rrelu_costs --out results/rrelu_costs        prints the table; writes .csv, .md and .tex
+    python -m analyses.rrelu_costs --out analyses/results/rrelu_costs.csv        prints the table and writes it
 
 Each network is made from models/, read as a `Network`, and counted by `milpcomp.cost`. The papers print costs of full
 networks in Tables I and VI (2022) and 2, 3 and 5 (2024), and numbers of slopes in Table V; Tables II and VII (2022) and
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,13 +23,15 @@ import numpy as np
 from torch import nn
 
 import milpcomp as mc
-from analyses.tables import Table, as_markdown, write
+from analyses.book.entry import Context, Made
+from analyses.tables import Table, as_csv, as_markdown
 from milpcomp.cost import Cost, LayerCost, cost
 from milpcomp.network import Conv2d, Dense, Network
 from models import mlp, preact_resnet, resnet, vit, wide_resnet
 from models.parts import stir
 
 PUBLISHED = Path(__file__).with_name("published")
+COMMAND = "python -m analyses.rrelu_costs --out analyses/results/rrelu_costs.csv"
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "FCNN": (mlp.rotated_fcnn, (784,)),
@@ -253,28 +254,37 @@ def table(counts: Mapping[tuple[str, int | None], Count]) -> Table:
         column = figure.column if figure.network in figure.column else f"{figure.network}, {figure.column}"
         note = remark(figure, found)
         rows.append((figure.table, column, figure.quantity, figure.printed, f"{value:,}", gap, note))
-    caption = "Costs of the full networks as printed (millions; slopes: numbers) and as counted here."
-    return Table(
-        caption, ("table", "network", "quantity", "printed", "counted", "printed / counted", "remark"), tuple(rows)
-    )
+    return Table("", ("table", "network", "quantity", "printed", "counted", "printed / counted", "remark"), tuple(rows))
+
+
+def counts(log: Callable[[str], None]) -> dict[tuple[str, int | None], Count]:
+    """Return the count of each network and number of classes that a printed figure is about."""
+    found: dict[tuple[str, int | None], Count] = {}
+    for name in MODELS:
+        log(name)
+        network = read(name)
+        for classes in {figure.classes for figure in figures() if figure.network == name}:
+            found[name, classes] = count(network if classes is None else with_classes(network, classes))
+    return found
+
+
+def costs(context: Context) -> Made:
+    """Count all networks now; say whether the file that other tables read has the same numbers."""
+    made = table(counts(context.log))
+    kept = context.results / "rrelu_costs.csv"
+    same = kept.exists() and kept.read_text(encoding="utf-8") == as_csv(made)
+    note = "The numbers that the other tables use are these." if same else f"{kept.name} has other numbers: {COMMAND}"
+    return Made(made, notes=(note,))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Count all networks, print the table, write its files."""
+    """Count all networks, print the table, write its file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    parser.add_argument("--out", type=Path, required=True, help="the file, .csv")
     chosen = parser.parse_args(arguments)
-    counts: dict[tuple[str, int | None], Count] = {}
-    for name in MODELS:
-        start = time.monotonic()
-        network = read(name)
-        for classes in {f.classes for f in figures() if f.network == name}:
-            counts[name, classes] = count(network if classes is None else with_classes(network, classes))
-        print(f"{name}: read and counted in {time.monotonic() - start:.1f} s", flush=True)
-    result = table(counts)
+    result = table(counts(print))
     print(as_markdown(result))
-    for file in write(result, chosen.out):
-        print(file)
+    chosen.out.write_text(as_csv(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

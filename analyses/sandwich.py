@@ -1,6 +1,7 @@
 """Robust accuracy from both sides: what is proved, and what no attack breaks, image by image.
 
-    python -m analyses.sandwich --networks ../shared/data/nets --mnist ../shared/data/mnist --out results/sandwich
+    python -m analyses.sandwich --networks ../shared/data/nets --mnist ../shared/data/mnist \
+        --out analyses/results/sandwich_images.csv
 
 For each network and radius (raw pixels in [0, 1], L-infinity norm), the first images of the MNIST test set are decided
 by `milpcomp.robustness.certified_robustness`: robust (a proof, which `milpcomp.check` reads again), adversarial (an
@@ -10,7 +11,7 @@ input of the box that is misclassified), or undecided within the time limit. The
 
 where PGD is an attack of its own (`milpcomp.robustness.evaluate`), run apart from the proofs. Beside them stand the
 mean local Lipschitz constants (KL divergence): the largest ratio found, and the bound that is proved. Every image is a
-line of `OUT_images.csv`; lines that are there already are not computed again.
+line of the file; lines that are there already are not computed again.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ from pathlib import Path
 import numpy as np
 
 import milpcomp as mc
-from analyses.tables import Table, as_markdown, write
+from analyses.book.entry import Context, Made
+from analyses.tables import Table, as_markdown
 from milpcomp.network import Network
 from milpcomp.robustness import LipschitzSearch, certified_robustness, evaluate, local_lipschitz_bound, pgd
 from models.data import load_images
 
 NETWORKS = {"100-100": "serra2021/mnist_100-100_l1_0.tar", "256x2": "mnistfc/mnist-net_256x2.onnx"}
 RADII = (0.01, 0.02, 0.05)
+
+COMMAND = (
+    "python -m analyses.sandwich --networks ../shared/data/nets --mnist ../shared/data/mnist "
+    "--out analyses/results/sandwich_images.csv"
+)
 
 FIELDS = (
     "network", "radius", "image", "label", "correct", "outcome", "pgd", "least_margin", "lipschitz_found",
@@ -101,17 +108,16 @@ def summary(lines: Iterable[Line]) -> Table:
                 str(sum(int(line["rejected"]) for line in own)),
             )
         )
-    caption = (
-        "MNIST test images: accuracy, share proved robust (verified), share for which no adversarial input was found "
-        "(unbroken), share that PGD alone does not break (40 steps, 5 starts), all in %; images left undecided; mean "
-        "local Lipschitz constant as found and as proved; seconds an image (median / most); proofs that the checker "
-        "rejects."
-    )  # fmt: skip
     columns = (
         "network", "radius", "images", "accuracy", "verified", "unbroken", "PGD", "undecided", "LLC >=", "LLC <=",
         "seconds", "rejected",
     )  # fmt: skip
-    return Table(caption, columns, tuple(rows))
+    return Table("", columns, tuple(rows))
+
+
+def sandwich(context: Context) -> Made:
+    """Return the table of the images that were decided earlier."""
+    return Made(summary(read(context.earlier("sandwich_images.csv", COMMAND))))
 
 
 def read(path: Path) -> list[Line]:
@@ -138,10 +144,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--radii", type=float, nargs="+", default=RADII)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for the proof of one image")
     parser.add_argument("--retry", action="store_true", help="compute undecided lines again")
-    parser.add_argument("--out", type=Path, required=True, help="name of the files to write, without a suffix")
+    parser.add_argument("--out", type=Path, required=True, help="the file, .csv")
     chosen = parser.parse_args(arguments)
     images, labels = load_images(chosen.mnist, "t10k")
-    path = chosen.out.with_name(f"{chosen.out.name}_images.csv")
+    path = chosen.out
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [line for line in read(path) if not (chosen.retry and _again(line, chosen.radii, chosen.only))]
     done = {(line["network"], float(line["radius"]), int(line["image"])) for line in lines}
@@ -160,9 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
                     writer = csv.DictWriter(file, FIELDS)
                     writer.writeheader()
                     writer.writerows(lines)
-    result = summary(lines)
-    print(as_markdown(result))
-    write(result, chosen.out)
+    print(as_markdown(summary(lines)))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,46 @@
-"""The analysis scripts: published tables are whole, our numbers stand in cells that exist, figures show their data."""
+"""The tables of the rotated ReLU papers: published ones are whole, and our numbers stand in cells that exist."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from analyses import exact_zeros, rrelu_figures, rrelu_tables
+from analyses import exact_zeros
+from analyses.accuracy_flops import Point, cut_scales, cut_slopes, read_points, write_points
+from analyses.book import printed
+from analyses.book.entry import ANALYSES, Context
+from analyses.values import Channels, channels, every, write_values
+from tests.test_compare import classifier
 
-PUBLISHED = Path(rrelu_tables.__file__).parent / "published"
+RESULTS = ANALYSES / "results"
+TABLES = [(paper, number) for paper in ("2022", "2024") for number in printed.published(paper) if number != "6"]
 
 
-@pytest.mark.parametrize("file", sorted(rrelu_tables.PAPERS.values()))
-def test_published_tables_are_rectangular(file: str) -> None:
+@pytest.mark.parametrize("paper", ["2022", "2024"])
+def test_published_tables_are_rectangular(paper: str) -> None:
     """Every row of a published table has one entry per column."""
-    for name, table in json.loads((PUBLISHED / file).read_text())["tables"].items():
+    for name, table in printed.published(paper).items():
         for row, values in table["rows"].items():
             assert len(values) == len(table["columns"]), (name, row)
 
 
-@pytest.mark.parametrize(("paper", "number"), rrelu_tables.TABLES)
+@pytest.mark.parametrize(("paper", "number"), TABLES)
 def test_published_rows_stand_first(paper: str, number: str) -> None:
     """Each quantity has its published row, and our row, if there is one, follows; remarks say whose it is."""
-    table, remarks = rrelu_tables.beside(paper, number)
+    table, remarks = printed.beside(paper, number, RESULTS)
     sources = [row[1] for row in table.rows]
     assert sources.count("published") == len(dict.fromkeys(row[0] for row in table.rows))
     for before, row in zip(table.rows, table.rows[1:], strict=False):
         assert row[1] == "published" or before[:2] == (row[0], "published")
-    assert bool(remarks) == ("here" in sources)
+    assert remarks
+    assert "here" in sources
 
 
 def test_published_counts_are_what_the_authors_checkpoint_gives() -> None:
     """Of the study of the authors' checkpoint, 26 of 672 slopes are the 3.86 % that the paper prints."""
-    table, _ = rrelu_tables.beside("2024", "2")
+    table, _ = printed.beside("2024", "2", RESULTS)
     rows = {(row[0], row[1]): row[2] for row in table.rows}
     assert rows["filters ignored %", "published"] == "3.86"
     assert float(rows["filters ignored %", "here"]) == pytest.approx(100 * 26 / 672, abs=0.005)
@@ -43,28 +49,53 @@ def test_published_counts_are_what_the_authors_checkpoint_gives() -> None:
 
 def test_cells_that_do_not_exist_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A number for a row that the published table does not have is a mistake in the script."""
-    monkeypatch.setitem(rrelu_tables.RUN, ("2022", "I"), lambda: [rrelu_tables.Cell("speed", "MNIST FCNN", 1.0, "")])
+    monkeypatch.setitem(printed.RUN, ("2022", "I"), lambda _: [printed.Cell("speed", "MNIST FCNN", 1.0, "")])
     with pytest.raises(ValueError, match="no cell"):
-        rrelu_tables.beside("2022", "I")
-
-
-def test_figures_hold_the_numbers_of_the_files(shared_data: Path, tmp_path: Path) -> None:
-    """The figures of the authors' checkpoint show its 672 slopes; each is written with the numbers behind it."""
-    made = rrelu_figures.figures(shared_data)
-    figure, values = made["figure3_authors"]
-    every = np.concatenate(list(values.values()))
-    assert (len(every), int((np.abs(every) <= 0.1).sum())) == (672, 26)
-    assert "672 slopes, 26 with" in figure.axes[0].get_title()
-    assert sum(len(own) for own in made["figure10_relu_resnet56"][1].values()) == 2032
-    rrelu_figures.save("f", figure, values, tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf", ".csv"}
-    assert len((tmp_path / "f.csv").read_text().splitlines()) == 673
+        printed.beside("2022", "I", RESULTS)
 
 
 def test_only_proximal_steps_save_anything_exactly() -> None:
     """Of the short runs, those with proximal steps have exact zeros and save FLOPs; subgradients have none."""
-    found = {row[0]: row for row in exact_zeros.table().rows}
-    assert len(found) >= 3
-    for name, row in found.items():
+    table = exact_zeros.exact_zeros(Context(Path(), Path())).table
+    assert len(table.rows) >= 3
+    for row in table.rows:
         zeros, saved = int(row[5]), float(row[-1])
-        assert (zeros > 0) == (saved > 0) == ("proximal" in name)
+        assert (zeros > 0) == (saved > 0) == ("proximal" in row[0])
+
+
+def test_kept_numbers_are_those_of_the_cards(tmp_path: Path) -> None:
+    """Slopes and scales in a file are as many, and as often small, as the card of the run says; writing keeps them."""
+    for name in ("cifar10-resnet20-l1bn", "cifar10-resnet20-type2-subgradient"):
+        found = channels(RESULTS / f"{name}_values.csv")
+        card = printed.card(name)
+        assert card is not None
+        for values, kind in ((found.slopes, "slopes"), (found.scales, "batch_norm_gammas")):
+            said = card["results"][kind] or {"total": 0, "within": {"0.01": 0}}
+            sizes = np.abs(every(values))
+            assert (len(sizes), int((sizes <= 0.01).sum())) == (said["total"], said["within"]["0.01"])
+        write_values(found, tmp_path / "again.csv")
+        assert (tmp_path / "again.csv").read_text() == (RESULTS / f"{name}_values.csv").read_text()
+
+
+def test_pairs_stand_in_one_block() -> None:
+    """The slope of `rrelu2` belongs to the scale of `bn2` of the same block."""
+    own = Channels({"a.rrelu2": np.ones(1)}, {"a.bn1": np.zeros(1), "a.bn2": np.full(1, 5.0)})
+    assert {name: (*scale, *slope) for name, (scale, slope) in own.pairs().items()} == {"a.rrelu2": (5.0, 1.0)}
+
+
+def test_cuts_set_what_is_small_to_zero(shared_data: Path) -> None:
+    """A cut counts slopes, or scales, of at most the threshold, and leaves a network without them."""
+    network = classifier()
+    cut, removed, whole = cut_slopes(network)(0.05)
+    assert (removed, whole) == (1, 3)
+    assert cut.digest != network.digest
+    scales, removed, whole = cut_scales(shared_data / "nets/akamaster/resnet20-12fca82f.th")(0.01)
+    assert (removed, whole) == (18, 688)
+    assert scales.input_shape == (3, 32, 32)
+
+
+def test_points_are_read_back(tmp_path: Path) -> None:
+    """A file of points gives back the points."""
+    points = [Point("net", 0.1, 1, 2, 300, 40, 1000, 92.5), Point("net", 0.2, 2, 2, 100, 4, 1000, 10.0)]
+    write_points(points, tmp_path / "points.csv")
+    assert read_points(tmp_path / "points.csv") == points

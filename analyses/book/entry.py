@@ -21,24 +21,24 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analyses.tables import Table
+from milpcomp.batches.worker import tell
 
 ANALYSES = Path(__file__).resolve().parents[1]
 
 CHAPTERS = {
-    "talk": "Exact compression (talk; Serra, Yu, Kumar and Ramalingam, NeurIPS 2021)",
-    "rrelu2022": "Rotated ReLU, 2022 (Nayak and Kalyani, arXiv 2206.00488)",
-    "rrelu2024": "Rotated ReLU, 2024 (Nayak, Ph.D. seminar; Nayak and Kalyani, TMLR 2024)",
-    "beyond": "Beyond the papers",
+    "talk": ("Exact compression", "talk; Serra, Yu, Kumar and Ramalingam, NeurIPS 2021, arXiv 2102.07804"),
+    "rrelu2022": (
+        "Rotated ReLU, 2022",
+        "Nayak and Kalyani, Rotate the ReLU to implicitly sparsify deep networks, arXiv 2206.00488",
+    ),
+    "rrelu2024": ("Rotated ReLU, 2024", "Nayak, Ph.D. seminar II, IIT Madras; Nayak and Kalyani, TMLR 2024"),
+    "beyond": ("Beyond the papers", "not published there; measured here"),
 }
-"""Every chapter of the book with its title, in order."""
+"""Every chapter of the book, in order: its title, and whose work it shows."""
 
 
 class MissingDataError(Exception):
     """A file that a page needs is not there; the message names it and says where it is looked for."""
-
-
-def _quiet(text: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,14 @@ class Context:
     full : bool
         The published scale instead of what takes minutes.
     log : function of a line of text
+        Says how far it is.
     """
 
     data: Path
     measured: Path
     results: Path = ANALYSES / "results"
     full: bool = False
-    log: Callable[[str], None] = _quiet
+    log: Callable[[str], None] = tell
 
     def shared(self, name: str) -> Path:
         """Return a file or folder of the shared data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyses.book import beyond, rrelu2022, rrelu2024
 from analyses.book.entry import Entry
 
-ENTRIES: tuple[Entry, ...] = ()
+ENTRIES: tuple[Entry, ...] = (*rrelu2022.ENTRIES, *rrelu2024.ENTRIES, *beyond.ENTRIES)
