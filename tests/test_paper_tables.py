@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import milpcomp as mc
+from milpcomp.network import Dense, Rectifier
 from milpcomp.report import paper
+from milpcomp.report.sizes import shape_table
 from milpcomp.report.tables import Table
 from milpcomp.report.words import at_most
-from tests.nets import mlp
+from tests.nets import chain, diamond, mlp
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,14 @@ def test_files_for_papers(analysis: mc.Analysis, tmp_path: Path) -> None:
         neurons = list(csv.DictReader(stream))
     found = [(r["layer"], int(r["unit"]), r["phase"], float(r["lower"]), float(r["upper"])) for r in neurons]
     assert found == [(v.layer, v.unit, v.phase.value, v.lower, v.upper) for v in analysis.report.verdicts]
+
+
+def test_shapes_by_hand() -> None:
+    """Shapes stand side by side; a layer that is in one network only has none in the other."""
+    small = chain((2,), Dense([[1.0, 1.0]]), Rectifier())
+    assert shape_table(diamond(), small).rows == (
+        ("input", "2", "2"), ("0", "2", "1"), ("1", "2", "1"), ("2", "1", ""),
+    )  # fmt: skip
 
 
 def test_text_of_odd_file_names(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from milpcomp.network import Network
 from milpcomp.report import headline, recipe
 from milpcomp.report.analysis import Analysis
 from milpcomp.report.html_figures import phase_chart, size_chart, stage_chart, time_chart
-from milpcomp.report.sizes import edit_table, layer_size_table, size_table
+from milpcomp.report.sizes import edit_table, layer_size_table, shape_table, size_table
 from milpcomp.report.tables import Table, count, proof_table, stage_table, verdict_table
 from milpcomp.report.witness_images import SAMPLE, examples, image_shape, picture
 from milpcomp.report.words import (
@@ -168,6 +168,7 @@ def _smaller(analysis: Analysis) -> dict[str, Any]:
         "size_table": size_table(done.before, done.after),
         "size_chart": size_chart(analysis.report, done.after),
         "edit_table": edit_table(done),
+        "shape_table": shape_table(analysis.network, done.network),
         "layer_size_table": layer_size_table(done.before, done.after),
         "left_out": [
             f"{short(entry.layer)}: {entry.kind} of {count(len(entry.channels))} channels: {entry.reason}"

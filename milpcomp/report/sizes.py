@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from milpcomp.cost import Cost
+from milpcomp.network import Network
 from milpcomp.report.tables import Table, change, count
+from milpcomp.report.words import shape_text
 
 if TYPE_CHECKING:
     from milpcomp.compression import Compression
@@ -50,6 +52,14 @@ def layer_size_table(before: Cost, after: Cost) -> Table:
         becomes = new.get(name, (kind, 0))[1]
         rows.append((f"{name} ({kind})", count(was), count(becomes), change(was, becomes)))
     return Table(("layer", "before", "after", "change"), tuple(rows))
+
+
+def shape_table(original: Network, smaller: Network) -> Table:
+    """Return node by node the shape of its value in both networks, empty where one of them has no such node."""
+    names = [node.name for node in original] + [node.name for node in smaller if node.name not in original]
+    rows = [("input", shape_text(original.input_shape), shape_text(smaller.input_shape))]
+    rows += [(n, *(shape_text(net.shape(n)) if n in net else "" for net in (original, smaller))) for n in names]
+    return Table(("layer", "before", "after"), tuple(rows))
 
 
 def edit_table(compression: Compression) -> Table:
