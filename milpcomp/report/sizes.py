@@ -57,9 +57,9 @@ def layer_size_table(before: Cost, after: Cost) -> Table:
 def shape_table(original: Network, smaller: Network) -> Table:
     """Return node by node the shape of its value in both networks, empty where one of them has no such node."""
     names = [node.name for node in original] + [node.name for node in smaller if node.name not in original]
-    rows = [("input", shape_text(original.input_shape), shape_text(smaller.input_shape))]
-    rows += [(n, *(shape_text(net.shape(n)) if n in net else "" for net in (original, smaller))) for n in names]
-    return Table(("layer", "before", "after"), tuple(rows))
+    rows = [(n, *(shape_text(net.shape(n)) if n in net else "" for net in (original, smaller))) for n in names]
+    inputs = ("input", shape_text(original.input_shape), shape_text(smaller.input_shape))
+    return Table(("layer", "before", "after"), (inputs, *rows))
 
 
 def edit_table(compression: Compression) -> Table:
