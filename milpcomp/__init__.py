@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from milpcomp.batches.blocks import certify_in_blocks as certify_in_blocks
     from milpcomp.batches.jobs import Job as Job
     from milpcomp.batches.run import batch as batch
     from milpcomp.batches.table import BatchResult as BatchResult
@@ -73,6 +74,7 @@ _HOMES = {
     "analyze": "milpcomp.pipeline",
     "certified_robustness": "milpcomp.robustness",
     "certify": "milpcomp.stability.certify",
+    "certify_in_blocks": "milpcomp.batches.blocks",
     "check": "milpcomp.checker",
     "check_compression": "milpcomp.checker",
     "compress": "milpcomp.compression",
@@ -110,6 +112,7 @@ __all__ = [
     "batch",
     "certified_robustness",
     "certify",
+    "certify_in_blocks",
     "check",
     "check_compression",
     "compress",

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import milpcomp as mc
+from analyses import batch_endurance
 from milpcomp.batches import run
 from milpcomp.batches.executor import Call, Done, Executor
 from milpcomp.batches.jobs import Job
@@ -78,7 +79,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Here]:
         def give(*_: object) -> Iterator[Executor]:
             yield executor
 
-        monkeypatch.setattr(run, "_executor", give)
+        monkeypatch.setattr(run, "place", give)
         return executor
 
     return install
@@ -418,6 +419,17 @@ def test_a_run_killed_while_it_writes_leaves_what_the_next_one_can_use(
         assert (executor.begun, result.found, result.notices) == (1, 1, ())
         assert lasting(result) == lasting(whole)
         assert set(contents(out)) == set(contents(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_killed_ends_as_if_it_was_not(here: Callable[..., Here], tmp_path: Path) -> None:
+    """SIGKILL of a run on processes at random moments, twice, leaves exactly the results of a run in this process."""
+    listed = batch_endurance.write_jobs(tmp_path / "networks", 3, full=False)
+    here()
+    whole = mc.batch(listed, tmp_path / "undisturbed")
+    kills = batch_endurance.disturbed(listed, tmp_path / "killed", 12, 2, np.random.default_rng(), workers=1)
+    assert [1 <= kill.ended < len(whole.rows) == 12 for kill in kills] == [True, True]
+    assert batch_endurance.differences(tmp_path / "undisturbed", tmp_path / "killed") == []
 
 
 def test_a_folder_that_cannot_be_used_is_refused(jobs: list[Job], tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ class Found:
     trusted: tuple[Verdict, ...]
 
 
+def warm_up() -> None:
+    """Do nothing: importing this module takes seconds in a fresh process, and need not wait for the first block."""
+
+
 def search_block(network: Network, known: Report, search: Search) -> Found:
     """Search for what decides some neurons of one layer: what a worker is called with.
 

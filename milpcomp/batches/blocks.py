@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from milpcomp.batches.block import Found, Search, search_block
-from milpcomp.batches.executor import Call, Done, Executor
+from milpcomp.batches.block import Found, Search, search_block, warm_up
+from milpcomp.batches.executor import Call, Executor
 from milpcomp.batches.places import place
 from milpcomp.domain import Box
 from milpcomp.errors import ExecutorError, SettingsError
@@ -129,6 +129,8 @@ def in_blocks(
 ) -> Report:
     """Do a task by an executor; see `certify_in_blocks`."""
     lost: list[_Lost] = []
+    for worker in range(executor.workers):
+        executor.submit(Call(f"warm-up-{worker}", warm_up))
 
     def work(ledger: Ledger) -> None:
         funnel.cheap(ledger, task.settings, task.samples)
@@ -205,13 +207,15 @@ class _Run:
             if not running:
                 return  # the time is over
             for done in self.executor.finished(LOOK_S):
+                if done.key not in running:
+                    continue  # a process is ready
                 block, attempt = running.pop(done.key)
                 if done.kind == "done":
                     self.enter(done.value)
                 elif attempt == 1 and done.kind != "failed":
                     waiting.append((block, 2))
                 else:
-                    self.lost.append(_Lost(layer, block, _reason(done)))
+                    self.lost.append(_Lost(layer, block, done.error))
 
     def call(self, layer: str, block: tuple[int, ...], stage: Stage, limit_s: float, room: int) -> Call:
         """Return the call that searches a block."""
@@ -250,7 +254,3 @@ class _Run:
     def open_units(self, layer: str) -> tuple[int, ...]:
         """Return the open neurons of a layer."""
         return tuple(np.flatnonzero(self.ledger.open_active(layer) | self.ledger.open_inactive(layer)).tolist())
-
-
-def _reason(done: Done) -> str:
-    return done.error or done.kind

@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from milpcomp.batches.executor import Call, Done, Executor
 from milpcomp.batches.jobs import Job
-from milpcomp.batches.processes import Processes
+from milpcomp.batches.places import place
 from milpcomp.batches.progress import BatchObserver, BatchSnapshot, observing
 from milpcomp.batches.reading import read_jobs
 from milpcomp.batches.store import Ended, Store
@@ -98,7 +98,7 @@ def batch(
         run.look(retry_failed)
         try:
             if run.open:
-                with _executor(workers, scheduler) as executor:
+                with place(workers, scheduler) as executor:
                     run.work(executor)
         except BaseException:
             with contextlib.suppress(OutputError):  # what is wrong is being raised already
@@ -107,18 +107,6 @@ def batch(
         rows = run.rows(listed)
         write_table(rows, store.folder)
     return BatchResult(tuple(rows), store.folder, run.found, tuple(run.notices))
-
-
-@contextlib.contextmanager
-def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is None:
-        executor: Executor = Processes(workers)
-    else:
-        from milpcomp.batches.cluster import Cluster
-
-        executor = Cluster(scheduler)
-    with executor:
-        yield executor
 
 
 @dataclass

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,9 @@ def certify(options: argparse.Namespace) -> int:
     from milpcomp.report.analysis import report_document
     from milpcomp.report.folder import RESULTS, spare, staged
     from milpcomp.report.terminal import show_certificate
-    from milpcomp.stability.certify import certify
     from milpcomp.stability.storage import CERTIFICATE, save_report
 
-    settings = _certify_options(options)
+    decide = _deciding(options, start)
     target = CERTIFICATE.halves(options.out)[0]
     # An earlier compression in the folder, and what was written about it, would look as if it rested on the new one.
     earlier = target.name == "certificate.json" and (target.parent / "compression.json").exists()
@@ -72,7 +72,7 @@ def certify(options: argparse.Namespace) -> int:
     with staged(target.parent):
         pass  # better now than after an hour that the folder cannot be written to
     network = inputs.network(options)
-    report = certify(network, domain, start=start, **settings)
+    report = decide(network, domain)
     if earlier:
         with staged(target.parent, stale=RESULTS) as folder:
             save_report(report, folder)
@@ -245,6 +245,21 @@ def _certify_options(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "progress": not options.quiet,
     }
+
+
+def _deciding(options: argparse.Namespace, start: Report | None) -> Callable[[Network, Box], Report]:
+    """Return the function that decides neurons as the options say: in this process, or in blocks elsewhere."""
+    settings = _certify_options(options) | {"start": start}
+    where = {"workers": options.workers, "scheduler": options.scheduler}
+    if where == {"workers": None, "scheduler": None}:
+        from milpcomp.stability.certify import certify
+
+        return partial(certify, **settings)
+    if settings.pop("method") != "funnel":
+        raise SettingsError(f"only the funnel works in blocks; leave out --method {options.method}, or --workers")
+    from milpcomp.batches.blocks import certify_in_blocks
+
+    return partial(certify_in_blocks, **where, **settings)
 
 
 def _certified(options: argparse.Namespace) -> tuple[Network, Report]:

@@ -97,10 +97,16 @@ def _certify(commands: Any) -> None:
         "",
         "certify model.onnx --domain 0 1 --time-limit 600 --out report",
         "certify model.onnx --start report --time-limit 3600 --out report",
+        "certify model.onnx --domain 0 1 --workers 8 --out report",
     )
     _network_options(command)
     _domain_options(command)
     _certify_options(command)
+    group = command.add_argument_group("work", "blocks of the neurons that are hard to decide may go to many processes")
+    group.add_argument("--workers", type=int, metavar="N", help="processes of this machine")
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask scheduler whose workers do it: tcp://host:8786"
+    )
     _output_options(command, "folder, or .json file, for the certificate", progress=True)
 
 

@@ -18,31 +18,17 @@ undecided.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
-from importlib.metadata import version
-from numbers import Real
-from operator import index
-from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from milpcomp.bounds.tighten import interval_bounds
-from milpcomp.domain import Box, FloatArray
-from milpcomp.errors import DomainError, NetworkError, SettingsError
-from milpcomp.milp.backends import backend as find_backend
+from milpcomp.domain import Box
 from milpcomp.milp.problem import Backend
 from milpcomp.network import Network
-from milpcomp.network.opaque import refuse_opaque
-from milpcomp.progress import Snapshot, observing
+from milpcomp.progress import Snapshot
 from milpcomp.stability import funnel
-from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.report import Report
-from milpcomp.stability.settings import Settings
-from milpcomp.stability.start import require_same, stated_bounds
-from milpcomp.stability.verdict import Stage
+from milpcomp.stability.task import conducted, prepared
 
 
 def certify(
@@ -125,78 +111,9 @@ def certify(
     `start` is taken at its word, and so is what it says to rest on a solver's. If somebody falsified it, what is built
     on it may be false as well, and `milpcomp.check` rejects the new report.
     """
-    _check_types(network, domain, time_limit_s, neuron_time_limit_s)
-    solver = find_backend(backend)
-    settings = Settings(
-        method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed,
-        layers=_names(layers), neurons=_units(neurons),
+    task = prepared(
+        network, domain, method=method, backend=backend, time_limit_s=time_limit_s,
+        neuron_time_limit_s=neuron_time_limit_s, max_certificate_bytes=max_certificate_bytes, data=data, layers=layers,
+        neurons=neurons, start=start, device=device, seed=seed,
     )  # fmt: skip
-    wanted = settings.wanted(network)
-    box = domain.fit(network.input_shape)
-    samples = _samples(data, network)
-    earlier = None if start is None else require_same(start, network, box)
-    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else float("inf")
-    bounds = interval_bounds(network, box) if earlier is None else stated_bounds(earlier, network)
-    with observing(progress) as notify:
-        ledger = Ledger(network, box, bounds, deadline, notify, wanted, earlier)
-        ended = "complete"
-        try:
-            with ledger.clock(Stage.CLOSED_FORM):
-                ledger.tighten(ledger.bounds)
-            funnel.run(ledger, settings, solver, samples)
-            if not ledger.done() and ledger.seconds_left() == 0:
-                ended = "time limit"
-        except KeyboardInterrupt:
-            ended = "interrupted"
-    return ledger.report(options(settings, earlier), versions(solver), ended)
-
-
-def options(settings: Settings, earlier: Report | None) -> dict[str, Any]:
-    """Return every option of a run, JSON-ready, and those of the runs that it went on from."""
-    own = asdict(settings)
-    if earlier is None:
-        return own
-    theirs = dict(earlier.settings)
-    return own | {"earlier": [*theirs.pop("earlier", ()), theirs]}
-
-
-def versions(solver: Backend) -> dict[str, str]:
-    """Return the versions of everything that takes part."""
-    packages: dict[str, Any] = {name: version(name) for name in ("milpcomp", "numpy", "scipy", "torch")}
-    return packages | {f"solver {solver.name}": solver.version}
-
-
-def _check_types(network: object, domain: object, *limits: object) -> None:
-    if not isinstance(network, Network):
-        raise NetworkError(f"certify needs a Network, got {type(network).__name__}; read it with milpcomp.load first")
-    refuse_opaque(network, "certify")
-    if not isinstance(domain, Box):
-        advice = "take one of the boxes" if isinstance(domain, tuple) else "write milpcomp.Box(lower, upper)"
-        raise DomainError(f"certify needs one Box as its domain, got {type(domain).__name__}; {advice}")
-    for limit in limits:
-        if limit is not None and not isinstance(limit, Real):
-            raise SettingsError(f"a time limit must be a number of seconds, got {limit!r}")
-
-
-def _names(layers: Collection[str] | None) -> tuple[str, ...] | None:
-    return (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
-
-
-def _units(neurons: Mapping[str, Collection[int]] | None) -> dict[str, tuple[int, ...]] | None:
-    if neurons is None:
-        return None
-    try:
-        return {layer: tuple(index(unit) for unit in units) for layer, units in neurons.items()}
-    except (TypeError, AttributeError):
-        raise SettingsError(f"neurons must be units by rectifier, as in {{'relu1': [0, 5]}}, got {neurons!r}") from None
-
-
-def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
-    if data is None:
-        return None
-    samples = np.asarray(data, dtype=np.float64)
-    if samples.shape[1:] != network.input_shape or not np.isfinite(samples).all():
-        raise DomainError(
-            f"data must be finite inputs of shape (N, *{network.input_shape}), got an array of shape {samples.shape}"
-        )
-    return samples
+    return conducted(task, progress, lambda ledger: funnel.run(ledger, task.settings, task.solver, task.samples))

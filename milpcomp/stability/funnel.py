@@ -1,7 +1,7 @@
 """What a run does, in order; a stage sees only what is still open.
 
-`cheap` decides most neurons of most networks in seconds, all of them at once; `dear` takes the rest one by one. The
-published methods share nothing with them but the bounds.
+`cheap` decides most neurons of most networks in seconds, all of them at once; `branch` and `solve` take the rest one by
+one. The published methods share nothing with them but the bounds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def run(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | 
         _published(ledger, settings, solver, data)
         return
     cheap(ledger, settings, data)
-    dear(ledger, settings, solver)
+    branch(ledger, settings)
+    solve(ledger, settings, solver)
 
 
 def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
@@ -64,12 +65,16 @@ def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
         search.climb(settings.restarts, settings.climb_steps)
 
 
-def dear(ledger: Ledger, settings: Settings, solver: Backend) -> None:
-    """Search for proofs by cases, and ask the solver about what they leave open; parameters as for `run`."""
+def branch(ledger: Ledger, settings: Settings) -> None:
+    """Search for proofs by cases; parameters as for `run`."""
     with ledger.clock(Stage.BRANCH):
         deadline = _share_of_time(ledger, BRANCH_SHARE)
         room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
         branching.run(ledger, deadline, settings.neuron_time_limit_s, room)
+
+
+def solve(ledger: Ledger, settings: Settings, solver: Backend) -> None:
+    """Ask the solver; parameters as for `run`."""
     with ledger.clock(Stage.SOLVER):
         per_neuron.run(ledger, solver, settings.neuron_time_limit_s)
 

@@ -16,19 +16,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from milpcomp.bounds.branch_proof import BranchProof
-from milpcomp.bounds.interval import Interval, step
 from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box, FloatArray
 from milpcomp.errors import DomainError, MilpcompError, ResultError
 from milpcomp.network import Network
 from milpcomp.progress import LayerCount, Snapshot
+from milpcomp.stability.consequences import with_proof
 from milpcomp.stability.records import CODES, LayerRecord, code
 from milpcomp.stability.replay import Question, Replay
 from milpcomp.stability.report import Report
@@ -127,10 +126,20 @@ class Ledger:
         return max(0.0, self.deadline - time.monotonic())
 
     @property
+    def witnesses(self) -> FloatArray:
+        """The inputs that verdicts refer to, (K, *input_shape)."""
+        return np.stack(self._witnesses) if self._witnesses else np.zeros((0, *self.network.input_shape))
+
+    @property
     def earlier_bytes(self) -> int:
         """How many bytes the proofs by cases take that were taken over."""
         earlier = () if self._start is None else self._start.proofs
         return sum(proof.nbytes for proof in earlier if isinstance(proof, BranchProof))
+
+    @property
+    def proof_bytes(self) -> int:
+        """How many bytes all proofs by cases take."""
+        return self.earlier_bytes + sum(proof.nbytes for proof in self.branch_proofs)
 
     @property
     def earlier_runs(self) -> int:
@@ -186,18 +195,7 @@ class Ledger:
         **Trusts** that the proof holds over bounds that are not tighter than the present ones.
         """
         self.branch_proofs.append(proof)
-        source = self.network[proof.layer].inputs[0]
-        values = dict(self.bounds.values)
-        values[source] = _narrowed(values[source], proof)
-        changed = {source}
-        for node in self.network.nodes:
-            if changed.isdisjoint(node.inputs):
-                continue
-            inputs = [Interval(values[name].lower[None], values[name].upper[None]) for name in node.inputs]
-            found = step(node.layer, inputs)
-            values[node.name] = values[node.name].meet(Interval(found.lower[0], found.upper[0]))
-            changed.add(node.name)
-        self.tighten(replace(self.bounds, values=values))
+        self.tighten(with_proof(self.network, self.bounds, proof))
 
     def prove_inactive(self, layer: str, units: NDArray[np.int64], proof: Proof) -> None:
         """Enter `units` of `layer` as stably inactive, decided by the current stage."""
@@ -240,14 +238,13 @@ class Ledger:
     def report(self, settings: Mapping[str, Any], versions: Mapping[str, str], ended: str) -> Report:
         """Return everything known as a frozen report."""
         verdicts = tuple(verdict for layer, record in self._layers.items() for verdict in self._verdicts(layer, record))
-        shape = (0, *self.network.input_shape)
         earlier = Chain() if self._start is None else self._start.chain
         chain = earlier.extended((*self.bounds.proofs, *self.branch_proofs))
         return Report(
             network_digest=self.network.digest,
             domain=self.domain,
             verdicts=verdicts,
-            witnesses=np.stack(self._witnesses) if self._witnesses else np.zeros(shape),
+            witnesses=self.witnesses,
             proofs=chain.proofs,
             sections=chain.sections,
             settings=dict(settings),
@@ -326,13 +323,3 @@ class Ledger:
             raise MilpcompError(f"{what}this is a defect of milpcomp; please report it with the network")
         fresh = units[record.undecided[units] & (contrary[units] < 0)]
         record.decide(fresh, phase, self.stage, proof, self._elapsed())
-
-
-def _narrowed(value: Interval, proof: BranchProof) -> Interval:
-    """Return the bounds of a node with what a proof about one of its units adds."""
-    lower, upper = value.lower.copy(), value.upper.copy()
-    if proof.side == "upper":
-        upper.reshape(-1)[proof.unit] = min(upper.reshape(-1)[proof.unit], proof.bound)
-    else:
-        lower.reshape(-1)[proof.unit] = max(lower.reshape(-1)[proof.unit], proof.bound)
-    return Interval(lower, upper)
