@@ -11,10 +11,13 @@ from torch import nn
 
 import milpcomp as mc
 from milpcomp.errors import MilpcompError
+from milpcomp.network import Rectifier, Scale
 from milpcomp.rotated import l1_penalty, proximal_l1_
-from tests.nets import diamond
+from tests.nets import chain, diamond
 
 MODULE = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+
+SCALAR = chain((), Scale(2.0, 1.0), Rectifier())
 
 
 def rotated() -> nn.Module:
@@ -28,6 +31,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "compressing a module": (
         lambda: mc.compress(MODULE, mc.certify(diamond(), mc.Box(0.0, 1.0))),  # type: ignore[arg-type]
         "needs a milpcomp.Network, got Sequential",
+    ),
+    "compressing a network of numbers without axis": (
+        lambda: mc.compress(SCALAR, mc.certify(SCALAR, mc.Box(0.0, 1.0))),
+        "at least one axis",
     ),
     "rotating a number": (lambda: mc.rotate(3, torch.zeros(1, 4)), "needs a torch module, got int"),  # type: ignore[arg-type]
     "a radius in letters": (lambda: mc.Box.around(np.zeros(4), "a"), "radius of a box must be >= 0, got 'a'"),  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def compress(
     Raises
     ------
     NetworkError
-        If `network` is none.
+        If `network` is none, or its inputs have no axis.
     ResultError
         If the report is none, or belongs to another network.
     EditError
@@ -90,6 +90,8 @@ def compress(
     check_tolerance(tolerance)
     require_network(network, "compress")
     refuse_opaque(network, "compress")
+    if not network.input_shape:
+        raise NetworkError("compress needs inputs of at least one axis; give those of shape () the shape (1,)")
     proved = evidence(network, report, trust_solver)
     inputs = samples(network, report.domain, data)
     plan = _Plan(network, report, proved, tolerance, inputs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -63,7 +62,11 @@ def proximal_l1_(parameters: Parameters, amount: float) -> None:
     >>> optimizer.step()
     >>> proximal_l1_(slopes(model), optimizer.param_groups[0]["lr"] * 1e-3)
     """
-    if not (isinstance(amount, Real) and amount >= 0 and math.isfinite(amount)):
+    try:
+        usable = math.isfinite(amount) and amount >= 0
+    except TypeError:
+        usable = False
+    if not usable:
         raise SettingsError(f"amount={amount!r} must be a finite number that is not negative")
     for parameter in _tensors(parameters):
         parameter.copy_(F.softshrink(parameter, amount))
