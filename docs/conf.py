@@ -15,6 +15,7 @@ exclude_patterns = ["_build"]
 
 # Pages are Markdown; docstrings are reStructuredText whose single backticks name things: linked where this
 # documentation has them, plain code elsewhere.
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 default_role = "py:obj"
 
@@ -29,10 +30,9 @@ napoleon_use_rtype = False
 napoleon_custom_sections = [("Trusts", "notes_style")]
 
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", r"(?!milpcomp\.).*")]  # backticks also mark parameters, which have no target,
-nitpick_ignore = [  # and modules, which have no page
-    ("py:obj", module.name) for module in pkgutil.walk_packages(milpcomp.__path__, "milpcomp.")
-]
+# Backticks also mark parameters, and modules, which have no page; other libraries have theirs elsewhere.
+nitpick_ignore_regex = [("py:obj", r"(?!milpcomp\.).*"), ("py:class", r"torch\..*")]
+nitpick_ignore = [("py:obj", module.name) for module in pkgutil.walk_packages(milpcomp.__path__, "milpcomp.")]
 
 html_theme = "furo"
 html_title = "milpcomp"

@@ -251,27 +251,13 @@ def test_old_python_is_refused_with_what_to_do(checkout: Path) -> None:
 def test_readme_commands_exist() -> None:
     """Every `make` command in the README is a target of the Makefile, and every shipped file it names exists."""
     readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^\s*(?:\$ )?make ([a-z]+)", readme, flags=re.MULTILINE)
-    assert {"demo", "test"} <= set(commands)
+    commands = set(re.findall(r"\bmake ([a-z]+)", readme))
+    assert {"demo", "test", "docs"} <= commands
     for target in commands:
         result = _make(ROOT, "-n", target)
         assert result.returncode == 0, result.stderr
     for name in re.findall(r"(?:models|requirements)/[\w./-]+\.(?:safetensors|py|md|txt)", readme):
         assert (ROOT / name).is_file(), name
-
-
-@pytest.mark.slow
-def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's Python examples run as printed from the checkout, in order, and their own assertions hold."""
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT))
-    names: dict[str, Any] = {}
-    for example in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL):
-        exec(compile(example, "README.md", "exec"), names)
-    counts = names["report"].counts()
-    assert sum(counts.values()) == 500
-    assert (tmp_path / "small.onnx").is_file()
 
 
 def test_public_names_are_the_same_everywhere() -> None:

@@ -39,7 +39,7 @@ class Call:
     time_limit_s : float, optional
         Its process is killed when it has run that long.
     memory_limit_bytes : int, optional
-        Limit of its process's memory, the interpreter and its libraries included (about 500 MB with torch). Such a call
+        Limit of its process's memory, the interpreter and its libraries included (about 300 MB with torch). Such a call
         has a process of its own.
 
     Raises
@@ -113,7 +113,7 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         """
 
     def running(self) -> Mapping[str, Any]:
-        """Return the keys of calls that run now, each with what it last told by `milpcomp.batches.worker.tell`."""
+        """Return the keys of calls that run now, each with what it last told by ``milpcomp.batches.worker.tell``."""
 
     def cancel(self) -> None:
         """Drop the calls that wait, and end those that run; none of them is reported by `finished`."""
