@@ -26,6 +26,8 @@ from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 from tests.nets import diamond, mlp
 from tests.test_branch_stage import tents
 
+ROOT = Path(__file__).resolve().parents[1]
+
 BOX = mc.Box(-1.0, 1.0)
 
 
@@ -227,6 +229,31 @@ def test_neurons() -> None:
     assert mc.check(network, BOX, report).accepted
     whole = mc.certify(network, BOX, start=report)
     assert phases(whole) == phases(alone())
+
+
+def test_a_trained_network() -> None:
+    """A network of the grid, on a part of its domain: interrupted in the middle and resumed, no verdict is missing."""
+    network, domain = mc.load(ROOT / "models/grid/2x100_half.safetensors"), mc.Box(0.3, 0.7)
+    first = mc.certify(network, domain, progress=interrupting("refute", 60))
+    assert (first.ended, first.counts()["undecided"] > 0) == ("interrupted", True)
+    resumed = mc.certify(network, domain, start=first)
+    assert resumed.counts() == {"stably_inactive": 6, "stably_active": 10, "unstable": 184, "undecided": 0}
+    assert keeps(resumed, first)
+    assert mc.check(network, domain, resumed).accepted
+
+
+@pytest.mark.slow
+def test_six_layers_on_a_small_box(shared_file: Callable[[str], Path]) -> None:
+    """ACAS Xu near the centre, where boxes are split: interrupted between proofs and resumed, all 300 are decided."""
+    network = mc.load(shared_file("nets/acasxu/ACASXU_run2a_1_1_batch_2000.onnx"))
+    domain = mc.Box(-0.02, 0.02)
+    first = mc.certify(network, domain, progress=interrupting("branch", 4))
+    assert (first.ended, 0 < first.counts()["undecided"] <= 4) == ("interrupted", True)
+    resumed = mc.certify(network, domain, start=first)
+    assert resumed.counts() == {"stably_inactive": 213, "stably_active": 62, "unstable": 25, "undecided": 0}
+    assert len(resumed.sections) == 2
+    assert keeps(resumed, first)
+    assert mc.check(network, domain, resumed).accepted
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Report:
     stage_seconds : mapping
         Wall-clock seconds per stage.
     ended : str
-        ``"complete"``, ``"time limit"`` or ``"interrupted"``.
+        ``"complete"``, ``"time limit"`` or ``"interrupted"``; or, of work in blocks, ``"blocks were lost"``.
     """
 
     network_digest: str
