@@ -13,16 +13,15 @@ already are not measured again: delete it to begin anew.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import milpcomp as mc
+from analyses import rows
 from analyses.grid_results import GRID, RESULTS
-from milpcomp.files import replacing
 from models.data import load_images
 
 TOLERANCES = (1e-4, 1e-3, 1e-2)
@@ -83,23 +82,6 @@ def score(network: mc.Network, images: np.ndarray, labels: np.ndarray) -> float:
     return float((outputs.argmax(axis=1) == labels).mean())
 
 
-def write(rows: list[Compressed], path: Path) -> None:
-    """Write rows as CSV."""
-    lines = [",".join(field.name for field in fields(Compressed))]
-    for row in rows:
-        lines.append(",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in asdict(row).values()))
-    with replacing(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def read(path: Path) -> tuple[Compressed, ...]:
-    """Return what `write` wrote."""
-    kinds = {"str": str, "int": int, "float": float}
-    names = {field.name: kinds[str(field.type)] for field in fields(Compressed)}
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(Compressed(**{k: names[k](text) for k, text in line.items()}) for line in csv.DictReader(file))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure all networks in the folders."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -109,16 +91,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     pixels, labels = load_images(options.data, "t10k")
     images = pixels.astype(np.float64)
-    rows = list(read(options.out)) if options.out.exists() else []
-    known = {row.network for row in rows}
+    found = list(rows.read(Compressed, options.out)) if options.out.exists() else []
+    known = {row.network for row in found}
     weights = {path.stem: path for folder in (*options.networks, GRID) for path in folder.glob("*.safetensors")}
     for name, path in sorted(weights.items()):
         if name in known:
             continue
-        found = list(measure(path, images, labels))
-        rows = sorted([*rows, *found], key=lambda row: (row.network, row.tolerance))
-        write(rows, options.out)
-        print(name, *(f"{row.tolerance:g}: {100 * row.removed:.1f} %" for row in found), flush=True)
+        own = list(measure(path, images, labels))
+        found = sorted([*found, *own], key=lambda row: (row.network, row.tolerance))
+        rows.write(found, Compressed, options.out)
+        print(name, *(f"{row.tolerance:g}: {100 * row.removed:.1f} %" for row in own), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ that was trained anew makes its records stale, and they are refused. The figures
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import milpcomp as mc
-from milpcomp.files import replacing
+from analyses import rows
 from milpcomp.stability.verdict import Stage
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -126,33 +125,6 @@ def collect(cells: Iterable[Path], networks: Iterable[Path] = (GRID,)) -> tuple[
     return tuple(found[key] for key in sorted(found))
 
 
-def write(cells: Iterable[Cell], path: Path) -> None:
-    """Write cells as CSV; what is None is left empty."""
-    lines = [",".join(field.name for field in fields(Cell))]
-    lines += [",".join(_text(value) for value in asdict(cell).values()) for cell in cells]
-    with replacing(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def read(path: Path) -> tuple[Cell, ...]:
-    """Return what `write` wrote."""
-    kinds = {field.name: str(field.type) for field in fields(Cell)}
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(Cell(**{k: _value(text, kinds[k]) for k, text in line.items()}) for line in csv.DictReader(file))
-
-
-def _value(text: str, kind: str) -> Any:
-    if text == "" and "None" in kind:
-        return None
-    return {"str": str, "int": int, "float": float}[kind.removesuffix(" | None")](text)
-
-
 def _weights(name: str, folders: tuple[Path, ...]) -> Path:
     for folder in folders:
         if (folder / f"{name}.safetensors").is_file():
@@ -193,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "grid.csv")
     options = parser.parse_args(arguments)
     found = collect(options.cells, (*options.networks, GRID))
-    write(found, options.out)
+    rows.write(found, Cell, options.out)
     print(f"{len(found)} cells of {len({cell.network for cell in found})} networks: {options.out}")
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from analyses import style
+from analyses import rows, style
 from analyses.book.entry import Context, Made
+from analyses.l1_sweep import Point
 from analyses.tables import Table
-from analyses.talk_tables import CLASSIFIERS, DEPTHS, MISSING, TOLERANCE, WIDTHS, Grid
+from analyses.talk_tables import DEPTHS, MISSING, TOLERANCE, WIDTHS, Grid
 
 SHAPES = tuple(dict.fromkeys((*DEPTHS, *WIDTHS)))
 LEVELS = {"0": 0.0, "half": 0.5, "full": 1.0, "proximal": 1.0}
@@ -29,6 +30,8 @@ METHODS = {
 }
 CURVE = ("2x25", "2x50", "2x100")
 VARIANTS = ("0", "half", "full")
+
+SWEEP_COMMAND = "python -m analyses.l1_sweep --data FOLDER"
 
 Value = Callable[[str, str], float | None]
 
@@ -48,16 +51,16 @@ def against_l1(context: Context) -> Made:
         (panels[1, 0], "published: one solve, Gurobi", lambda shape, v: _printed(grid, shape, v, "seconds")),
         (panels[1, 1], "here: funnel, processor time", lambda shape, v: _seconds(grid, f"{shape}_{v}", "funnel")),
     )
-    rows = []
+    lines = []
     for axes, title, value in values:
         gap = "–" if title.startswith("published") else MISSING
-        rows += [(title, shape, v, _text(value(shape, v), gap)) for shape in SHAPES for v in VARIANTS]
+        lines += [(title, shape, v, _text(value(shape, v), gap)) for shape in SHAPES for v in VARIANTS]
         for at, shape in enumerate(SHAPES):
             _line(axes, [(LEVELS[v], value(shape, v)) for v in VARIANTS], at, shape)
         axes.set_title(title)
     for at, shape in enumerate(SHAPES):
         exact = _removed(grid, f"{shape}_proximal")
-        rows.append(("here: removed exactly", shape, "proximal", _text(exact)))
+        lines.append(("here: removed exactly", shape, "proximal", _text(exact)))
         panels[0, 1].plot(
             [] if exact is None else [1.0], [] if exact is None else [exact], **_mark(at), fillstyle="none"
         )
@@ -69,29 +72,56 @@ def against_l1(context: Context) -> Made:
         axes.set_xticks([0.0, 0.5, 1.0], ["0", r"$\bar\ell/2$", r"$\bar\ell$"])
         axes.set_xlabel("weight of ℓ1")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(SHAPES))
-    return Made(Table("", ("quantity", "hidden layers", "variant", "value"), tuple(rows)), figure, _missing(rows))
+    return Made(Table("", ("quantity", "hidden layers", "variant", "value"), tuple(lines)), figure, _missing(lines))
+
+
+def over_l1(context: Context) -> Made:
+    """Neurons removed, and the time to decide all, for one shape over many weights of l1."""
+    points = _sweep(context)
+    figure = style.figure(height=3.4)
+    left, right = figure.subplots(1, 2, sharex=True)
+    l1 = [1e4 * point.l1 for point in points]
+    within, exactly = ([100 * (1 - left_over / n) for left_over, n in pairs] for pairs in _left_over(points))
+    left.plot(l1, within, **_mark(0), label=f"outputs within {TOLERANCE:g}")
+    left.plot(l1, exactly, **_mark(1), fillstyle="none", label="exactly")
+    left.set_ylabel("neurons removed, %")
+    left.legend(loc="upper left")
+    right.plot(l1, [point.cpu_seconds for point in points], **_mark(2))
+    late = [(x, point.cpu_seconds) for x, point in zip(l1, points, strict=True) if point.undecided]
+    right.plot([x for x, _ in late], [y for _, y in late], color=style.BLACK, marker="x", linestyle="none")
+    right.set_ylabel("funnel, processor seconds")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("weight of ℓ1, in 0.0001")
+    columns = ("l1", "accuracy %", "removed within %", "removed exactly %", "processor seconds", "undecided")
+    lines = tuple(
+        (f"{p.l1:g}", f"{100 * p.accuracy:.2f}", f"{w:.1f}", f"{e:.1f}", f"{p.cpu_seconds:.1f}", f"{p.undecided}")
+        for p, w, e in zip(points, within, exactly, strict=True)
+    )
+    worst = max(points, key=lambda point: point.cpu_seconds)
+    note = f"{len(points)} networks; the hardest has l1 = {worst.l1:g} and takes {worst.cpu_seconds:.1f} s."
+    return Made(Table("", columns, lines), figure, (note,))
 
 
 def against_accuracy(context: Context) -> Made:
     """Neurons removed against accuracy, for networks trained with l1."""
     grid = Grid.of(context)
     figure = style.figure(height=3.5)
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    left, right = figure.subplots(1, 2, sharey=True)
     published = [
         (f"{shape}_{v}", score, share)
         for shape in SHAPES
         for v, score, share in zip(VARIANTS, *(grid.printed(shape)[k] for k in ("accuracy", "removed")), strict=True)
         if v != "0" and score is not None and share is not None
     ]
-    within, exact = [], []
-    for shape in SHAPES:
-        for v in CLASSIFIERS:
-            row, cell = grid.within.get((f"{shape}_{v}", TOLERANCE)), grid.cells.get((f"{shape}_{v}", "funnel"))
-            if v in ("half", "full") and row is not None:
-                within.append((row.network, 100 * row.after, 100 * row.removed))
-            if v == "proximal" and cell is not None and cell.accuracy is not None:
-                exact.append((cell.network, 100 * cell.accuracy, 100 * cell.removed))
-    kinds = {"published averages": published, f"here, within {TOLERANCE:g}": within, "here, exactly": exact}
+    own = [grid.within.get((f"{shape}_{v}", TOLERANCE)) for shape in SHAPES for v in ("half", "full")]
+    kinds = {
+        "published averages": published,
+        "here, 2x100": [
+            (f"2x100, {p.l1:g}", 100 * p.accuracy, 100 * (1 - p.within / p.neurons)) for p in _sweep(context) if p.l1
+        ],
+        "here, the shapes of the tables": [(p.network, 100 * p.after, 100 * p.removed) for p in own if p is not None],
+    }
     notes = [f"Published: R² = {grid.published['r_squared']:.2f}, over single networks."]
     for at, (label, points) in enumerate(kinds.items()):
         fit = r_squared([p[1] for p in points], [p[2] for p in points])
@@ -103,8 +133,8 @@ def against_accuracy(context: Context) -> Made:
         axes.set_xlabel("test accuracy, %")
     left.set_ylabel("neurons removed, %")
     figure.legend(loc="outside upper center", ncols=3)
-    rows = [(kind, name, f"{x:.2f}", f"{y:.1f}") for kind, points in kinds.items() for name, x, y in points]
-    return Made(Table("", ("what", "network", "accuracy %", "removed %"), tuple(rows)), figure, tuple(notes))
+    lines = [(kind, name, f"{x:.2f}", f"{y:.1f}") for kind, points in kinds.items() for name, x, y in points]
+    return Made(Table("", ("what", "network", "accuracy %", "removed %"), tuple(lines)), figure, tuple(notes))
 
 
 def methods(context: Context) -> Made:
@@ -116,7 +146,7 @@ def methods(context: Context) -> Made:
     sizes = [_neurons(shape) for shape in CURVE]
     label = "published: two MILPs a neuron"
     axes.plot(sizes, [printed[s] for s in CURVE], color=style.PRINTED, marker="o", linestyle="--", label=label)
-    rows = [("published: per-neuron, Gurobi", s, "", f"{printed[s]}", "", "") for s in CURVE]
+    lines = [("published: per-neuron, Gurobi", s, "", f"{printed[s]}", "", "") for s in CURVE]
     for at, (method, words) in enumerate(METHODS.items()):
         means = []
         for shape in CURVE:
@@ -128,7 +158,7 @@ def methods(context: Context) -> Made:
                     if cell is None
                     else (_text(cell.seconds), _text(cell.cpu_seconds), str(cell.undecided))
                 )
-                rows.append((f"here: {method}", shape, v, *took))
+                lines.append((f"here: {method}", shape, v, *took))
             seconds = [float(cell.cpu_seconds or 0.0) for cell in known]
             axes.plot([_neurons(shape)] * len(known), seconds, **_mark(at), linestyle="none", alpha=0.5, markersize=4)
             late = [float(cell.cpu_seconds or 0.0) for cell in known if cell.undecided]
@@ -145,7 +175,7 @@ def methods(context: Context) -> Made:
     axes.set_ylabel("seconds to decide all neurons")
     figure.legend(loc="outside lower center", ncols=3)
     columns = ("what", "hidden layers", "variant", "seconds", "processor seconds", "undecided")
-    return Made(Table("", columns, tuple(rows)), figure, _missing(rows))
+    return Made(Table("", columns, tuple(lines)), figure, _missing(lines))
 
 
 def r_squared(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -153,6 +183,15 @@ def r_squared(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _sweep(context: Context) -> tuple[Point, ...]:
+    return rows.read(Point, context.earlier("l1_sweep.csv", SWEEP_COMMAND))
+
+
+def _left_over(points: Sequence[Point]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return (neurons after, neurons before) of the compressions within the tolerance, and of the exact ones."""
+    return [(p.within, p.neurons) for p in points], [(p.exactly, p.neurons) for p in points]
 
 
 def _printed(grid: Grid, shape: str, variant: str, what: str) -> float | None:
@@ -201,6 +240,6 @@ def _text(value: float | None, gap: str = MISSING) -> str:
     return gap if value is None else f"{value:.1f}"
 
 
-def _missing(rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    count = sum(MISSING in row for row in rows)
+def _missing(lines: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    count = sum(MISSING in row for row in lines)
     return (f"{count} values are missing.",) if count else ()

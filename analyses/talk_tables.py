@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from analyses import grid_deviation, grid_results
+from analyses import grid_results, rows
 from analyses.book.entry import ANALYSES, Context, Made
 from analyses.grid_deviation import Compressed
 from analyses.grid_results import Cell
@@ -46,8 +46,8 @@ class Grid:
     @classmethod
     def of(cls, context: Context) -> Grid:
         """Return what is in the results."""
-        cells = grid_results.read(context.earlier("grid.csv", grid_results.COMMAND))
-        within = grid_deviation.read(context.earlier("grid_deviation.csv", DEVIATION_COMMAND))
+        cells = rows.read(Cell, context.earlier("grid.csv", grid_results.COMMAND))
+        within = rows.read(Compressed, context.earlier("grid_deviation.csv", DEVIATION_COMMAND))
         text = (ANALYSES / "published" / "serra2021.json").read_text(encoding="utf-8")
         return cls(
             {(cell.network, cell.method): cell for cell in cells},
@@ -103,27 +103,29 @@ def runtime_by_outer(context: Context) -> Made:
 
 def _removed(grid: Grid, shapes: tuple[str, ...], variants: dict[str, str]) -> Made:
     quality = "accuracy" if variants is CLASSIFIERS else "loss"
-    rows = []
+    lines = []
     for shape in shapes:
         printed = grid.printed(shape)
         texts = [
             "–" if share is None else f"{share} % ({_reached(score, quality)})"
             for share, score in zip(printed["removed"], printed[quality], strict=True)
         ]
-        rows.append((shape, "published", *texts, "–"))
-        rows.append((shape, "here, exactly", *(_exactly(grid, f"{shape}_{v}", quality) for v in variants)))
-        rows.append((shape, f"here, within {TOLERANCE:g}", *(_within(grid, f"{shape}_{v}", quality) for v in variants)))
-    return Made(Table("", ("hidden layers", "neurons removed", *variants.values()), tuple(rows)), notes=_notes(rows))
+        lines.append((shape, "published", *texts, "–"))
+        lines.append((shape, "here, exactly", *(_exactly(grid, f"{shape}_{v}", quality) for v in variants)))
+        lines.append(
+            (shape, f"here, within {TOLERANCE:g}", *(_within(grid, f"{shape}_{v}", quality) for v in variants))
+        )
+    return Made(Table("", ("hidden layers", "neurons removed", *variants.values()), tuple(lines)), notes=_notes(lines))
 
 
 def _runtime(grid: Grid, shapes: tuple[str, ...], variants: dict[str, str]) -> Made:
-    rows = []
+    lines = []
     for shape in shapes:
         texts = ["–" if seconds is None else f"{seconds:,} s" for seconds in grid.printed(shape)["seconds"]]
-        rows.append((shape, "published: one solve, Gurobi", *texts, "–"))
+        lines.append((shape, "published: one solve, Gurobi", *texts, "–"))
         for method, words in (("funnel", "here: funnel"), ("one-solve", "here: one solve, HiGHS")):
-            rows.append((shape, words, *(_seconds(grid, f"{shape}_{v}", method) for v in variants)))
-    return Made(Table("", ("hidden layers", "time to decide", *variants.values()), tuple(rows)), notes=_notes(rows))
+            lines.append((shape, words, *(_seconds(grid, f"{shape}_{v}", method) for v in variants)))
+    return Made(Table("", ("hidden layers", "time to decide", *variants.values()), tuple(lines)), notes=_notes(lines))
 
 
 def _exactly(grid: Grid, name: str, quality: str) -> str:
@@ -152,8 +154,8 @@ def _seconds(grid: Grid, name: str, method: str) -> str:
     return f"{_short(cell.seconds)}{processor}{open_ones}"
 
 
-def _notes(rows: list[tuple[str, ...]]) -> tuple[str, ...]:
-    count = sum(text == MISSING for row in rows for text in row)
+def _notes(lines: list[tuple[str, ...]]) -> tuple[str, ...]:
+    count = sum(text == MISSING for line in lines for text in line)
     return (f"{count} cells were not measured.",) if count else ()
 
 
