@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from analyses.accuracy_flops import Point, cut_scales, cut_slopes, read_points, 
 from analyses.book import printed
 from analyses.book.entry import ANALYSES, Context
 from analyses.values import Channels, channels, every, write_values
+from models.recipe import Recipe
 from tests.test_compare import classifier
 
 RESULTS = ANALYSES / "results"
+CONTEXT = Context(Path(), Path())
 TABLES = [(paper, number) for paper in ("2022", "2024") for number in printed.published(paper) if number != "6"]
 
 
@@ -29,7 +32,7 @@ def test_published_tables_are_rectangular(paper: str) -> None:
 @pytest.mark.parametrize(("paper", "number"), TABLES)
 def test_published_rows_stand_first(paper: str, number: str) -> None:
     """Each quantity has its published row, and our row, if there is one, follows; remarks say whose it is."""
-    table, remarks = printed.beside(paper, number, RESULTS)
+    table, remarks = printed.beside(paper, number, CONTEXT)
     sources = [row[1] for row in table.rows]
     assert sources.count("published") == len(dict.fromkeys(row[0] for row in table.rows))
     for before, row in zip(table.rows, table.rows[1:], strict=False):
@@ -40,7 +43,7 @@ def test_published_rows_stand_first(paper: str, number: str) -> None:
 
 def test_published_counts_are_what_the_authors_checkpoint_gives() -> None:
     """Of the study of the authors' checkpoint, 26 of 672 slopes are the 3.86 % that the paper prints."""
-    table, _ = printed.beside("2024", "2", RESULTS)
+    table, _ = printed.beside("2024", "2", CONTEXT)
     rows = {(row[0], row[1]): row[2] for row in table.rows}
     assert rows["filters ignored %", "published"] == "3.86"
     assert float(rows["filters ignored %", "here"]) == pytest.approx(100 * 26 / 672, abs=0.005)
@@ -51,12 +54,28 @@ def test_cells_that_do_not_exist_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     """A number for a row that the published table does not have is a mistake in the script."""
     monkeypatch.setitem(printed.RUN, ("2022", "I"), lambda _: [printed.Cell("speed", "MNIST FCNN", 1.0, "")])
     with pytest.raises(ValueError, match="no cell"):
-        printed.beside("2022", "I", RESULTS)
+        printed.beside("2022", "I", CONTEXT)
+
+
+def test_the_published_scale_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `full` the MNIST networks are trained anew, and the next table finds what the first has trained."""
+    runs: list[Path] = []
+
+    def train(recipe: Recipe, data: Path, out: Path, resume: bool) -> None:
+        runs.append(out)
+        (out / "card.json").write_text(json.dumps({"results": {"test_accuracy": 0.5}}))
+
+    monkeypatch.setattr(printed, "run_recipe", train)
+    (tmp_path / "mnist").mkdir()
+    full = Context(tmp_path, tmp_path / "measured", full=True)
+    cells = [list(printed.accuracy("MNIST FCNN", "mnist-fcnn-relu", "accuracy", "", full)) for _ in range(2)]
+    assert cells == [[printed.Cell("accuracy", "MNIST FCNN", 50.0, "")]] * 2
+    assert runs == [tmp_path / "measured" / "mnist-fcnn-relu"]
 
 
 def test_only_proximal_steps_save_anything_exactly() -> None:
     """Of the short runs, those with proximal steps have exact zeros and save FLOPs; subgradients have none."""
-    table = exact_zeros.exact_zeros(Context(Path(), Path())).table
+    table = exact_zeros.exact_zeros(CONTEXT).table
     assert len(table.rows) >= 3
     for row in table.rows:
         zeros, saved = int(row[5]), float(row[-1])

@@ -26,7 +26,7 @@ from milpcomp.batches.worker import tell
 ANALYSES = Path(__file__).resolve().parents[1]
 
 CHAPTERS = {
-    "talk": ("Exact compression", "talk; Serra, Yu, Kumar and Ramalingam, NeurIPS 2021, arXiv 2102.07804"),
+    "talk": ("Exact compression", "talk by Serra, Kumar and Ramalingam; NeurIPS 2021, with Yu, arXiv 2102.07804"),
     "rrelu2022": (
         "Rotated ReLU, 2022",
         "Nayak and Kalyani, Rotate the ReLU to implicitly sparsify deep networks, arXiv 2206.00488",

@@ -9,16 +9,22 @@ data that is not at hand.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from analyses.book.entry import ANALYSES, Context, Made
 from analyses.tables import Table
+from models.recipe import read_recipe
+from models.train import run_recipe
 
 PUBLISHED = ANALYSES / "published"
 CARDS = ANALYSES.parent / "models" / "checkpoints"
+
+RETRAINED = ("mnist-fcnn-relu", "mnist-fcnn-rotated")
+"""What the published schedule trains within an hour on one core."""
 
 AKAMASTER = "accuracy, ReLU: akamaster's checkpoints of 200 epochs, evaluated here on all 10,000 test images"
 COARSE = "ResNet-20, slopes alone: half an epoch instead of 500, recipe short-coarse"
@@ -47,25 +53,43 @@ def card(name: str) -> dict[str, Any] | None:
     return _json(CARDS / f"{name}.json")
 
 
+def latest(name: str, context: Context) -> dict[str, Any] | None:
+    """Return the card of a trained network; with `full`, of those in `RETRAINED`, of one that is trained now.
+
+    It is trained once for all tables: whoever comes second waits.
+    """
+    if not context.full or name not in RETRAINED:
+        return card(name)
+    out = context.measured / name
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not (out / "card.json").exists():
+            context.log(f"training {name}")
+            run_recipe(read_recipe(name), context.shared("mnist"), out, resume=True)
+    return _json(out / "card.json")
+
+
 def _json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def counted(paper: str, number: str, rows: Collection[str], results: Path) -> Cells:
+def counted(paper: str, number: str, table: dict[str, Any], results: Path) -> Cells:
     """Yield what full networks cost by our count, from the table of `analyses.rrelu_costs`."""
     with (results / "rrelu_costs.csv").open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             if line["table"] != f"{paper} {number}":
                 continue
             names = (line["quantity"], f"{line['quantity']}, ReLU", "slopes in all")
-            row = next(name for name in names if name in rows)
+            row = next(name for name in names if name in table["rows"])
+            column = next(name for name in table["columns"] if f", {line['network']}".endswith(f", {name}"))
             value = float(line["counted"].replace(",", "")) / (1 if row == "slopes in all" else 1e6)
-            yield Cell(row, line["network"], value, "full networks: counted by milpcomp.cost")
+            yield Cell(row, column, value, "full networks: counted by milpcomp.cost")
 
 
-def trained(column: str, name: str, remark: str) -> Cells:
+def trained(column: str, name: str, remark: str, context: Context) -> Cells:
     """Yield the cells that the card of a rotated network fills."""
-    found = card(name)
+    found = latest(name, context)
     if found is None:
         return
     results = found["results"]
@@ -76,9 +100,9 @@ def trained(column: str, name: str, remark: str) -> Cells:
     yield Cell("accuracy, rotated", column, 100 * threshold["accuracy_after"], remark)
 
 
-def accuracy(column: str, name: str, row: str, remark: str) -> Cells:
+def accuracy(column: str, name: str, row: str, remark: str, context: Context) -> Cells:
     """Yield the test accuracy on a card."""
-    found = card(name)
+    found = latest(name, context)
     if found is not None:
         yield Cell(row, column, 100 * found["results"]["test_accuracy"], remark)
 
@@ -97,55 +121,57 @@ def coarse(column: str, row: str, results: Path) -> Cells:
         yield Cell(row, column, found["accuracy"], COARSE)
 
 
-def table_i(results: Path) -> Cells:
+def table_i(context: Context) -> Cells:
     """Table I of 2022: trained from scratch, type I."""
-    yield from accuracy("MNIST FCNN", "mnist-fcnn-relu", "accuracy, ReLU", "MNIST FCNN: Adam, 300 epochs, one run")
+    yield from accuracy(
+        "MNIST FCNN", "mnist-fcnn-relu", "accuracy, ReLU", "MNIST FCNN: Adam, 300 epochs, one run", context
+    )
     remark = "MNIST FCNN, rotated: type I, Adam, 300 epochs, one run; threshold by milpcomp.rotated.select_threshold"
-    yield from trained("MNIST FCNN", "mnist-fcnn-rotated", remark)
-    yield from baselines("accuracy, ReLU", "CIFAR-10 ", results)
+    yield from trained("MNIST FCNN", "mnist-fcnn-rotated", remark, context)
+    yield from baselines("accuracy, ReLU", "CIFAR-10 ", context.results)
 
 
-def table_ii(results: Path) -> Cells:
+def table_ii(context: Context) -> Cells:
     """Table II of 2022: type II."""
-    yield from trained("CIFAR-10 ResNet-20", "cifar10-resnet20-type2-proximal", SHORT)
+    yield from trained("CIFAR-10 ResNet-20", "cifar10-resnet20-type2-proximal", SHORT, context)
 
 
-def table_v(results: Path) -> Cells:
+def table_v(context: Context) -> Cells:
     """Table V of 2022: thresholds and ignored filters."""
     names = {
         ("MNIST FCNN", "type I"): "mnist-fcnn-rotated",
         ("CIFAR-10 ResNet-20", "type II"): "cifar10-resnet20-type2-proximal",
     }
     for (column, kind), name in names.items():
-        found = card(name)
+        found = latest(name, context)
         if found is not None:
             threshold = found["results"]["threshold"]
             yield Cell(f"threshold, {kind}", column, threshold["gamma"], f"{column}: card of {name}")
             yield Cell(f"ignored, {kind}", column, threshold["ignored"], f"{column}: card of {name}")
 
 
-def table_vi(results: Path) -> Cells:
+def table_vi(context: Context) -> Cells:
     """Table VI of 2022: two steps."""
-    yield from baselines("accuracy, ReLU", "CIFAR-10 ", results)
-    yield from coarse("CIFAR-10 ResNet-20", "accuracy, slopes alone", results)
+    yield from baselines("accuracy, ReLU", "CIFAR-10 ", context.results)
+    yield from coarse("CIFAR-10 ResNet-20", "accuracy, slopes alone", context.results)
 
 
-def table_vii(results: Path) -> Cells:
+def table_vii(context: Context) -> Cells:
     """Table VII of 2022: accuracies."""
-    yield from accuracy("MNIST FCNN", "mnist-fcnn-relu", "accuracy, ReLU", "MNIST FCNN: one run")
-    yield from accuracy("MNIST FCNN", "mnist-fcnn-rotated", "accuracy, rotated", "MNIST FCNN: one run, type I")
-    yield from baselines("accuracy, ReLU", "CIFAR-10 ", results)
-    yield from accuracy("CIFAR-10 ResNet-20", "cifar10-resnet20-type2-proximal", "accuracy, rotated", SHORT)
+    yield from accuracy("MNIST FCNN", "mnist-fcnn-relu", "accuracy, ReLU", "MNIST FCNN: one run", context)
+    yield from accuracy("MNIST FCNN", "mnist-fcnn-rotated", "accuracy, rotated", "MNIST FCNN: one run, type I", context)
+    yield from baselines("accuracy, ReLU", "CIFAR-10 ", context.results)
+    yield from accuracy("CIFAR-10 ResNet-20", "cifar10-resnet20-type2-proximal", "accuracy, rotated", SHORT, context)
 
 
-def table_1(results: Path) -> Cells:
+def table_1(context: Context) -> Cells:
     """Table 1 of 2024: ReLU baselines."""
-    yield from baselines("accuracy, ReLU, 200 epochs", "", results)
+    yield from baselines("accuracy, ReLU, 200 epochs", "", context.results)
 
 
-def table_2(results: Path) -> Cells:
+def table_2(context: Context) -> Cells:
     """Table 2 of 2024: rotated networks trained from scratch."""
-    found = _json(results / "authors_resnet20.json")
+    found = _json(context.results / "authors_resnet20.json")
     if found is not None:
         remark = "ResNet-20, rotated: the authors' checkpoint at threshold 0.1, counted as the paper does"
         yield Cell("filters ignored %", "ResNet-20", 100 * found["ignored"] / found["slopes"], remark)
@@ -154,13 +180,13 @@ def table_2(results: Path) -> Cells:
         yield Cell("FLOPs, rotated", "ResNet-20", found["masked_flops"] / 1e6, remark)
 
 
-def table_4(results: Path) -> Cells:
+def table_4(context: Context) -> Cells:
     """Table 4 of 2024: slopes alone."""
-    yield from baselines("accuracy, ReLU", "CIFAR-10 ", results)
-    yield from coarse("CIFAR-10 ResNet-20", "accuracy, slopes alone", results)
+    yield from baselines("accuracy, ReLU", "CIFAR-10 ", context.results)
+    yield from coarse("CIFAR-10 ResNet-20", "accuracy, slopes alone", context.results)
 
 
-RUN: dict[tuple[str, str], Callable[[Path], Iterable[Cell]]] = {
+RUN: dict[tuple[str, str], Callable[[Context], Iterable[Cell]]] = {
     ("2022", "I"): table_i,
     ("2022", "II"): table_ii,
     ("2022", "V"): table_v,
@@ -173,7 +199,7 @@ RUN: dict[tuple[str, str], Callable[[Path], Iterable[Cell]]] = {
 """Who fills the cells of tables of which more than full costs was run here."""
 
 
-def beside(paper: str, number: str, results: Path) -> tuple[Table, tuple[str, ...]]:
+def beside(paper: str, number: str, context: Context) -> tuple[Table, tuple[str, ...]]:
     """Return one table with a published row and, where anything was run, a row of our numbers; and the remarks.
 
     Raises
@@ -184,7 +210,7 @@ def beside(paper: str, number: str, results: Path) -> tuple[Table, tuple[str, ..
     table = published(paper)[number]
     columns, kinds = table["columns"], table["rows"]
     run = RUN.get((paper, number))
-    cells = [*counted(paper, number, kinds, results), *(run(results) if run else ())]
+    cells = [*counted(paper, number, table, context.results), *(run(context) if run else ())]
     for cell in cells:
         if cell.row not in kinds or cell.column not in columns:
             raise ValueError(f"table {number} of {paper} has no cell ({cell.row!r}, {cell.column!r})")
@@ -201,5 +227,5 @@ def beside(paper: str, number: str, results: Path) -> tuple[Table, tuple[str, ..
 
 def printed_table(paper: str, number: str, context: Context) -> Made:
     """Make the page of one table."""
-    table, remarks = beside(paper, number, context.results)
+    table, remarks = beside(paper, number, context)
     return Made(table, notes=tuple(f"{remark[0].upper()}{remark[1:]}." for remark in remarks))

@@ -10,7 +10,7 @@ from analyses.book.entry import Entry
 from analyses.book.networks import COARSE, L1BN, L1RRELU
 from analyses.book.printed import printed_table
 
-NO_TRAINING = "nothing: it trains nothing; models/recipes has the published schedules, days on a GPU"
+NO_TRAINING = "nothing, as it trains nothing: models/recipes has the published schedules, to be run one by one"
 
 ENTRIES = (
     Entry(
