@@ -31,14 +31,6 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def kill_first(marks: str) -> int:
-    """End by SIGKILL the first time, that is while the file `marks` does not exist; return 7 later."""
-    if not Path(marks).exists():
-        Path(marks).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 7
-
-
 def kill_always() -> None:
     """End the process by SIGKILL."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -77,3 +69,10 @@ def unpicklable() -> Any:
 def environment(name: str) -> str | None:
     """Return a variable of the environment."""
     return os.environ.get(name)
+
+
+def sleep_with_child_once(file: str) -> str:
+    """Do as `sleep_with_child` the first time, that is while `file` does not exist."""
+    if not Path(file).exists():
+        sleep_with_child(file)
+    return "second time"

@@ -432,6 +432,26 @@ def test_a_batch_that_is_killed_ends_as_if_it_was_not(here: Callable[..., Here],
     assert batch_endurance.differences(tmp_path / "undisturbed", tmp_path / "killed") == []
 
 
+@pytest.mark.slow
+def test_jobs_in_processes_are_killed_and_limited_one_by_one(jobs: list[Job], tmp_path: Path) -> None:
+    """A worker that is killed from outside is replaced and its job begun again; one over its memory limit fails."""
+    hit: list[int] = []
+
+    def shoot(snapshot: BatchSnapshot) -> None:
+        workers = batch_endurance.descendants(os.getpid())
+        if snapshot.running and workers and not hit:
+            hit.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+
+    greedy = replace(jobs[1], memory_limit_mb=100.0)  # less than torch takes
+    result = mc.batch([jobs[0], greedy, jobs[2]], tmp_path / "out", workers=1, progress=shoot)
+    assert [row["status"] for row in result.rows] == ["done", "failed", "done"]
+    assert result.rows[1]["failure"] == "memory"
+    assert result.rows[1]["error"] == "stopped over its memory limit of 100 MB"
+    assert result.notices[0] == "net0, [0, 0.5]: begun again, as its process was ended by SIGKILL"
+    assert len(hit) == 1
+
+
 def test_a_folder_that_cannot_be_used_is_refused(jobs: list[Job], tmp_path: Path) -> None:
     """A file in place of the folder is one clear error, before any work."""
     (tmp_path / "file").touch()

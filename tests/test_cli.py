@@ -31,7 +31,7 @@ from milpcomp.stability.verdict import Phase, Proof, Stage
 from tests.nets import chain, diamond, mlp, residual_cnn
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["analyze", "certify", "compress", "check", "channels", "paths", "attack", "export"]
+COMMANDS = ["analyze", "certify", "compress", "check", "batch", "channels", "paths", "attack", "export"]
 
 
 def options(*arguments: str) -> Any:

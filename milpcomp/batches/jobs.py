@@ -46,7 +46,7 @@ class Job:
     architecture, input_shape
         See `milpcomp.load`; the architecture by its address "package.module:factory".
     memory_limit_mb : float, optional
-        The job's process is ended when it uses more, the interpreter and its libraries (about 500 MB) included.
+        The job's process is ended when it uses more, the interpreter and its libraries (about 300 MB) included.
     network_name, domain_name, settings_name : str
         What the table calls them; made up if empty, that of the settings from those that are not at their defaults.
         Names are no part of what a job is.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -67,11 +68,23 @@ def carry_out(job: Job) -> Outcome:
             "its files are not what they were when the batch began, or differ on this machine; run it again"
         )
     samples = _samples(job)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _one_search_at_a_time():
         done = _analyze if job.task == "analyze" else _certify
         row, seconds = done(job, samples, Path(folder))
         files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
     return Outcome(row, files, {"total": time.monotonic() - begun} | seconds)
+
+
+@contextmanager
+def _one_search_at_a_time() -> Iterator[None]:
+    """Keep to one core, and to one order: of two searches side by side, the first to end serves the other."""
+    from milpcomp.stability import branching
+
+    before, branching.WORKERS = branching.WORKERS, 1
+    try:
+        yield
+    finally:
+        branching.WORKERS = before
 
 
 def _samples(job: Job) -> FloatArray | None:
