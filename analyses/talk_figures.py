@@ -92,7 +92,7 @@ def over_l1(context: Context) -> Made:
     right.set_ylabel("funnel, processor seconds")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.set_xlabel("weight of ℓ1, in 0.0001")
+        axes.set_xlabel("10⁴ × weight of ℓ1")
     columns = ("l1", "accuracy %", "removed within %", "removed exactly %", "processor seconds", "undecided")
     lines = tuple(
         (f"{p.l1:g}", f"{100 * p.accuracy:.2f}", f"{w:.1f}", f"{e:.1f}", f"{p.cpu_seconds:.1f}", f"{p.undecided}")
@@ -120,7 +120,7 @@ def against_accuracy(context: Context) -> Made:
         "here, 2x100": [
             (f"2x100, {p.l1:g}", 100 * p.accuracy, 100 * (1 - p.within / p.neurons)) for p in _sweep(context) if p.l1
         ],
-        "here, the shapes of the tables": [(p.network, 100 * p.after, 100 * p.removed) for p in own if p is not None],
+        "here, all shapes": [(p.network, 100 * p.after, 100 * p.removed) for p in own if p is not None],
     }
     notes = [f"Published: R² = {grid.published['r_squared']:.2f}, over single networks."]
     for at, (label, points) in enumerate(kinds.items()):

@@ -128,7 +128,7 @@ def test_figures_draw_what_is_there(results: Path) -> None:
     assert made["talk-accuracy"].notes[1:] == (
         "published averages: R² = 0.29, 13 networks.",
         "here, 2x100, 2 networks.",
-        "here, the shapes of the tables, 1 networks.",
+        "here, all shapes, 1 networks.",
     )
     assert made["talk-l1"].table.rows[2] == ("0.0002", "98.00", "20.0", "0.0", "5.0", "2")
     assert made["talk-l1"].notes == ("3 networks; the hardest has l1 = 0.0002 and takes 5.0 s.",)
