@@ -196,7 +196,7 @@ def test_functions_that_other_processes_cannot_find_are_refused() -> None:
 
 def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a new process ends before it is ready, no call can run: the error says what it said."""
-    monkeypatch.setattr("milpcomp.batches.processes.START", "raise SystemExit('no interpreter today')")
+    monkeypatch.setattr("milpcomp.batches.process.START", "raise SystemExit('no interpreter today')")
     with Processes(1) as executor:
         executor.submit(Call("a", os.getpid))
         with pytest.raises(ExecutorError, match="cannot start: no interpreter today"):

@@ -512,8 +512,9 @@ def test_progress_is_drawn_on_a_terminal_and_written_elsewhere(capsys: pytest.Ca
 
 
 def test_the_command_tells_by_its_exit_code_whether_a_job_failed(
-    here: Callable[..., Here], jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    here: Callable[..., Here], jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """0 if all is done, 1 if a job failed, 2 if the jobs cannot be read; the failed ones are listed with reasons."""
     here()
     (tmp_path / "bad.npz").write_bytes(b"")
@@ -534,6 +535,7 @@ def test_the_command_tells_by_its_exit_code_whether_a_job_failed(
     assert [row["status"] for row in rows] == ["done", "done", "failed"]
     assert main(["batch", str(tmp_path / "none.yaml"), *out]) == 2
     assert "cannot read" in capsys.readouterr().err
-    both = ["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"]
-    assert main(["batch", str(tmp_path / "good.yaml"), *out, *both]) == 2
+    monkeypatch.undo()
+    both = ["--out", str(tmp_path / "new"), "--workers", "1", "--scheduler", "tcp://127.0.0.1:1"]
+    assert main(["batch", str(tmp_path / "good.yaml"), *both]) == 2
     assert "workers or a scheduler, not both" in capsys.readouterr().err

@@ -15,7 +15,6 @@ more; what is still open then stays undecided, and the report says so.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -27,6 +26,7 @@ from numpy.typing import ArrayLike
 from milpcomp.batches.block import Found, Search, search_block, warm_up
 from milpcomp.batches.executor import Call, Executor
 from milpcomp.batches.places import place
+from milpcomp.batches.twice import outcomes
 from milpcomp.domain import Box
 from milpcomp.errors import ExecutorError, SettingsError
 from milpcomp.network import Network
@@ -45,9 +45,6 @@ ROOM = {Stage.BRANCH: 0.7, Stage.SOLVER: 2.0}
 
 BLOCKS_PER_WORKER = 4
 """Into how many blocks a layer is cut: more of them wait less for the slowest, but each prepares its layer anew."""
-
-LOOK_S = 0.5
-"""How often limits are looked at while blocks run."""
 
 GRACE_S = 60.0
 """A block's process is killed when it runs this much longer than it should."""
@@ -195,31 +192,19 @@ class _Run:
 
     def one_layer(self, layer: str, blocks: list[tuple[int, ...]], stage: Stage, limit_s: float) -> None:
         """Have the blocks of one layer searched, as many at a time as there are workers."""
-        waiting = deque((block, 1) for block in blocks)
-        running: dict[str, tuple[tuple[int, ...], int]] = {}
         room = max(0, self.task.settings.max_certificate_bytes - self.ledger.proof_bytes) // len(blocks)
-        while waiting or running:
-            while waiting and len(running) < max(1, self.executor.workers) and self.ledger.seconds_left() > 0:
-                block, attempt = waiting.popleft()
-                call = self.call(layer, block, stage, limit_s, room)
-                running[call.key] = block, attempt
-                self.executor.submit(call)
-            if not running:
-                return  # the time is over
-            for done in self.executor.finished(LOOK_S):
-                if done.key not in running:
-                    continue  # a process is ready
-                block, attempt = running.pop(done.key)
-                if done.kind == "done":
-                    self.enter(done.value)
-                elif attempt == 1 and done.kind != "failed":
-                    waiting.append((block, 2))
-                else:
-                    self.lost.append(_Lost(layer, block, done.error))
+        calls = outcomes(self.executor, blocks, lambda block: self.call(layer, block, stage, limit_s, room))
+        for block, done in calls:
+            if done.kind == "done":
+                self.enter(done.value)
+            else:
+                self.lost.append(_Lost(layer, block, done.error))
 
-    def call(self, layer: str, block: tuple[int, ...], stage: Stage, limit_s: float, room: int) -> Call:
-        """Return the call that searches a block."""
+    def call(self, layer: str, block: tuple[int, ...], stage: Stage, limit_s: float, room: int) -> Call | None:
+        """Return the call that searches a block; None where there is nothing to search, or the time is over."""
         questions = sum(layer == name and unit in block for name, unit, _ in self.ledger.open_pairs())
+        if not questions or not self.ledger.seconds_left():
+            return None
         budget_s = min(self.ledger.seconds_left(), 1.0 + ROOM[stage] * limit_s * questions)
         settings = replace(
             self.task.settings, time_limit_s=None, neuron_time_limit_s=limit_s, max_certificate_bytes=room

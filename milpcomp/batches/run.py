@@ -26,7 +26,7 @@ from milpcomp.batches.reading import read_jobs
 from milpcomp.batches.store import Ended, Store
 from milpcomp.batches.table import BatchResult, row, write_table
 from milpcomp.batches.work import Outcome, carry_out
-from milpcomp.errors import OutputError, ResultError, SettingsError
+from milpcomp.errors import OutputError, ResultError
 from milpcomp.files import PathLike
 
 RETRIES = 2
@@ -90,8 +90,6 @@ def batch(
     >>> result.frame().groupby("domain")["stably_inactive"].sum()
     """
     listed = read_jobs(jobs) if isinstance(jobs, str) or hasattr(jobs, "__fspath__") else tuple(jobs)
-    if scheduler is not None and workers is not None:
-        raise SettingsError("a cluster knows its workers; give workers or a scheduler, not both")
     store = Store(out)
     with observing(progress) as notify, store.locked():
         run = _Run(store, {job.identity.digest: job for job in listed}, notify)
