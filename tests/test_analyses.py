@@ -13,7 +13,7 @@ from analyses.accuracy_flops import Point, cut_scales, cut_slopes, read_points, 
 from analyses.book import printed
 from analyses.book.entry import ANALYSES, Context
 from analyses.values import Channels, channels, every, write_values
-from models.recipe import Recipe
+from models.recipe import Recipe, read_recipe
 from tests.test_compare import classifier
 
 RESULTS = ANALYSES / "results"
@@ -94,6 +94,15 @@ def test_kept_numbers_are_those_of_the_cards(tmp_path: Path) -> None:
             assert (len(sizes), int((sizes <= 0.01).sum())) == (said["total"], said["within"]["0.01"])
         write_values(found, tmp_path / "again.csv")
         assert (tmp_path / "again.csv").read_text() == (RESULTS / f"{name}_values.csv").read_text()
+
+
+def test_the_study_of_slopes_alone_is_about_the_kept_slopes() -> None:
+    """The accuracy that the tables show, and the slopes that the figure shows, are of one run."""
+    said = json.loads((RESULTS / "cifar10-resnet20-coarse.json").read_text())
+    sizes = np.abs(every(channels(RESULTS / "cifar10-resnet20-coarse_values.csv").slopes))
+    assert len(sizes) == said["slopes"] == 672
+    assert {bound: int((sizes <= float(bound)).sum()) for bound in said["within"]} == said["within"]
+    assert said["epochs"] == sum(stage.epochs for stage in read_recipe(said["recipe"]).stages)
 
 
 def test_pairs_stand_in_one_block() -> None:

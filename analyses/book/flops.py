@@ -19,7 +19,7 @@ COMMAND = (
     "--out analyses/results/accuracy_flops.csv (and L1RReLU)"
 )
 NAMES = {
-    "RReLU, authors": "RReLU (authors, 1200 epochs)",
+    "RReLU, authors": "RReLU (authors, epoch 1103)",
     "type II": "RReLU, proximal l1 (shipped)",
     "L1RReLU": "L1RReLU (0.75 epochs)",
     "L1BN": "L1BN (0.75 epochs)",

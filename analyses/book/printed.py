@@ -27,7 +27,7 @@ RETRAINED = ("mnist-fcnn-relu", "mnist-fcnn-rotated")
 """What the published schedule trains within an hour on one core."""
 
 AKAMASTER = "accuracy, ReLU: akamaster's checkpoints of 200 epochs, evaluated here on all 10,000 test images"
-COARSE = "ResNet-20, slopes alone: half an epoch instead of 500, recipe short-coarse"
+COARSE = "ResNet-20, slopes alone: two epochs instead of 500, recipe short-coarse"
 SHORT = "ResNet-20, rotated: type II from akamaster's network, proximal l1, 1.75 epochs instead of 300"
 
 

@@ -165,8 +165,8 @@ ENTRIES = (
         "Scales γ of ResNet-56 on CIFAR-10: with ReLU 50 are close to zero after 200 epochs and 270 after 1200, with "
         "rotated ReLU 400 after 1200. What counts as close is not said.",
         "ResNet-56 with ReLU after 200 epochs (a published checkpoint); no network of the two other histograms is "
-        "public. Instead ResNet-20: with ReLU after 200 epochs (published), and the authors' with rotated ReLU after "
-        "1200.",
+        "public. Instead ResNet-20: with ReLU after 200 epochs (published), and the authors' with rotated ReLU, epoch "
+        "1103 of 1200.",
         scales.scales_by_activation,
         full=NO_TRAINING,
     ),

@@ -56,7 +56,7 @@ def scales_by_activation(context: Context) -> Made:
     files = {
         "ResNet-56, ReLU, 200 epochs": RELU56,
         "ResNet-20, ReLU, 200 epochs": RELU20,
-        "ResNet-20, rotated ReLU, 1200 epochs": AUTHORS,
+        "ResNet-20, rotated ReLU, epoch 1103": AUTHORS,
     }
     found = {name: channels(context.shared(file)) for name, file in files.items()}
     figure, notes = scale_panels(found)
