@@ -20,12 +20,15 @@ from analyses.book.registry import ENTRIES
 from tests.book_entries import CASES, PLAIN, killed
 
 SEEDS = {
+    *(f"talk-{what}-{by}" for what in ("removed", "runtime") for by in ("depth", "width")),
+    *(f"talk-autoencoders-{by}" for by in ("middle", "outer", "runtime-middle", "runtime-outer")),
+    *("talk-l1", "talk-accuracy", "talk-methods", "beyond-slice", "beyond-relus", "beyond-dead"),
     *(f"rrelu2022-table-{number}" for number in ("i", "ii", "v", "vi", "vii")),
     *(f"rrelu2022-fig-{number}" for number in range(1, 7)),
     *(f"rrelu2024-table-{number}" for number in range(1, 7)),
     *(f"rrelu2024-fig-{number}" for number in (2, 3, 4, 5, 6, 7, 8, 10)),
 }
-"""Every figure and table of the rotated ReLU papers with numbers in it; 2024 Fig. 6 is accuracy against FLOPs."""
+"""Every figure and table of the papers with numbers in it (2024 Fig. 6 is accuracy against FLOPs), and three beyond."""
 
 QUICK = ("rrelu2022-table-i", "rrelu2022-fig-4", "rrelu2024-fig-8", "rrelu2024-table-6")
 """Entries of every kind that need no shared data."""
