@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
-import resource
 import time
 from collections import Counter
 from pathlib import Path
@@ -103,10 +103,18 @@ def _child(target: Path, path: Path, method: str, *limits: Any) -> None:
     except callbacks.NotAvailableError as reason:
         print(f"{path.stem} by {method}: skipped, {reason}", flush=True)
         return
-    record["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    record["peak_mib"] = _peak_mib()
     part = target.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1), encoding="utf-8")
     part.replace(target)
+
+
+def _peak_mib() -> float:
+    """Return the most memory that this process held; `getrusage` would also count its parent's before the start."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return math.nan
 
 
 def cell(target: Path, *arguments: Any) -> dict[str, Any] | None:
