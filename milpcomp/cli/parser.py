@@ -265,6 +265,8 @@ def _attack(commands: Any) -> None:
         "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for the proof of one image (default 60)"
     )
     group.add_argument("--device", default="cpu", help="torch device of the attacks (default cpu)")
+    group.add_argument("--workers", type=int, metavar="N", help="prove images on so many processes of this machine")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="prove them on the workers of a Dask scheduler")
     _output_options(command, "folder for the results; one that exists is reused", progress=True)
 
 

@@ -164,7 +164,15 @@ def _proved(network: Network, images: Any, labels: Any, name: str, options: argp
             print(f"{name}: image {image} {found.outcome.value}, {found.seconds:.1f} s", file=sys.stderr, flush=True)
 
     pixels = np.asarray(images, dtype=np.float64)
-    found = sandwich(network, pixels, labels, options.certify, time_limit_s=options.time_limit, progress=tell)
+    if options.workers is None and options.scheduler is None:
+        found = sandwich(network, pixels, labels, options.certify, time_limit_s=options.time_limit, progress=tell)
+    else:
+        from milpcomp.batches.images import sandwich_on_workers
+
+        found = sandwich_on_workers(
+            network, pixels, labels, options.certify, workers=options.workers, scheduler=options.scheduler,
+            time_limit_s=options.time_limit, progress=tell,
+        )  # fmt: skip
     return found, rejected
 
 

@@ -15,7 +15,7 @@ For a data set this gives the sandwich
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -205,6 +205,12 @@ class Sandwich:
     outcomes: tuple[CertifiedRobustness, ...]
     attacked: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, radius: float, outcomes: Sequence[CertifiedRobustness]) -> Sandwich:
+        """Return the sandwich of some results, one per image."""
+        held = np.array([found.outcome is not Outcome.ADVERSARIAL for found in outcomes], dtype=bool)
+        return cls(radius, tuple(outcomes), held)
+
     @property
     def verified(self) -> Estimate:
         """Share of images that are proved robust."""
@@ -246,16 +252,27 @@ def sandwich(
     **options
         As for `certified_robustness`.
     """
-    images, wanted = np.asarray(inputs, dtype=np.float64), np.asarray(labels)
-    if wanted.shape != images.shape[:1]:
-        raise DomainError(f"{len(images)} inputs need as many labels, got shape {wanted.shape}")
+    images, wanted = labelled(inputs, labels)
     outcomes = []
     for i, (x, label) in enumerate(zip(images, wanted.tolist(), strict=True)):
         outcomes.append(certified_robustness(network, x, radius, label, time_limit_s=time_limit_s, **options))
         if progress is not None:
             progress(i, outcomes[-1])
-    held = np.array([found.outcome is not Outcome.ADVERSARIAL for found in outcomes], dtype=bool)
-    return Sandwich(radius, tuple(outcomes), held)
+    return Sandwich.of(radius, outcomes)
+
+
+def labelled(inputs: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, NDArray[np.integer]]:
+    """Return images and labels as arrays.
+
+    Raises
+    ------
+    DomainError
+        If they are not as many.
+    """
+    images, wanted = np.asarray(inputs, dtype=np.float64), np.asarray(labels)
+    if wanted.shape != images.shape[:1]:
+        raise DomainError(f"{len(images)} inputs need as many labels, got shape {wanted.shape}")
+    return images, wanted
 
 
 def _attacked(
