@@ -31,7 +31,8 @@ ENTRIES = (
         "not published",
         "Private inference counts ReLUs, as each costs more than all products around it (DeepReDuce and others). They "
         "remove ReLUs and retrain; their numbers are on other networks.",
-        "ReLUs that exact compression leaves: those that are neither stably active nor stably inactive.",
+        "Evaluations for one input, channels times height times width: before, left by exact compression, and of these "
+        "the stably active ones, which are linear on the domain by proof and need no protocol. 'Needed' are the rest.",
         relu_counts.relu_table,
         full="All shipped networks of the grid.",
     ),
@@ -39,7 +40,7 @@ ENTRIES = (
         "beyond-dead",
         "Neurons that data never switches on, against neurons that are proved dead",
         "not published",
-        "Works on activations count a neuron as dead when no sample of a data set switches it on.",
+        "AP (Liu, Ghosh, Tan and Motani, TMLR 2023) and others count neurons as dead that data leave at zero.",
         "The share of such neurons as the data set grows, on MNIST training images, against the share that is proved "
         "stably inactive on all of [0, 1]^784: data alone can only suspect.",
         dead_neurons.dead_neurons,
