@@ -122,7 +122,7 @@ def disturbed(
     """
     done: list[Kill] = []
     begun = time.monotonic()
-    for threshold in sorted(rng.choice(np.arange(1, count - workers), size=kills, replace=False).tolist()):
+    for threshold in sorted(rng.choice(np.arange(1, count * 3 // 4), size=kills, replace=False).tolist()):
         run = start(jobs, out, scheduler, workers)
         moment, workers_too = float(rng.uniform(0, delay_s)), bool(rng.integers(2))
         while ended(out) < threshold and run.poll() is None:
@@ -232,7 +232,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         result = study(Path(folder), options.kills, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "batch_endurance.json", result)
+    write_json(options.out / f"batch_endurance_{options.seed}.json", result)
     print(json.dumps(result, indent=1))
     return int(any(isinstance(part, dict) and part["differences"] for part in result.values()))
 

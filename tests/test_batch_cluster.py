@@ -91,7 +91,7 @@ def test_a_batch_that_is_killed_ends_as_if_it_was_not(dask: Any, tmp_path: Path)
     jobs = batch_endurance.write_jobs(tmp_path / "networks", 3, full=False)
     whole = mc.batch(jobs, tmp_path / "undisturbed", scheduler=dask.scheduler_address)
     rng = np.random.default_rng()
-    (kill,) = batch_endurance.disturbed(jobs, tmp_path / "killed", 12, 1, rng, dask.scheduler_address)
+    (kill,) = batch_endurance.disturbed(jobs, tmp_path / "killed", 12, 1, rng, dask.scheduler_address, delay_s=0.02)
     assert 1 <= kill.ended < len(whole.rows) == 12
     assert batch_endurance.differences(tmp_path / "undisturbed", tmp_path / "killed") == []
 

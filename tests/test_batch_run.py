@@ -427,7 +427,8 @@ def test_a_batch_that_is_killed_ends_as_if_it_was_not(here: Callable[..., Here],
     listed = batch_endurance.write_jobs(tmp_path / "networks", 3, full=False)
     here()
     whole = mc.batch(listed, tmp_path / "undisturbed")
-    kills = batch_endurance.disturbed(listed, tmp_path / "killed", 12, 2, np.random.default_rng(), workers=1)
+    rng = np.random.default_rng()
+    kills = batch_endurance.disturbed(listed, tmp_path / "killed", 12, 2, rng, workers=1, delay_s=0.02)
     assert [1 <= kill.ended < len(whole.rows) == 12 for kill in kills] == [True, True]
     assert batch_endurance.differences(tmp_path / "undisturbed", tmp_path / "killed") == []
 
