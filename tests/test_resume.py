@@ -204,6 +204,25 @@ def test_what_contradicts_itself_is_refused(fields: dict[str, object]) -> None:
         mc.certify(network, BOX, start=forged(first, "3", 0, **fields))
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stage_seconds": {"bound": "long"}}, "times"),
+        ({"stage_seconds": {"bound": -1.0}}, "times"),
+        ({"settings": {"earlier": 3}}, "settings"),
+        ({"witnesses": np.zeros((9, 2))}, "no inputs"),
+        ({"witnesses": np.full((9, 1), 7.0)}, "outside the domain"),
+        ({"verdicts": ()}, "one verdict on each neuron"),
+        ({"network_digest": 3}, "another network"),
+    ],
+)
+def test_what_is_no_report_of_a_run_is_refused(fields: dict[str, Any], message: str) -> None:
+    """What no run writes is refused with a reason, wherever it stands in the report."""
+    network, first = stopped_in_the_middle()
+    with pytest.raises(ResultError, match=message):
+        mc.certify(network, BOX, start=replace(first, **fields))
+
+
 @pytest.mark.parametrize("sections", [(Section(1),), (Section(0), Section(99)), (Section(0), Section(1, (1,)))])
 def test_sections_that_fit_nothing(sections: tuple[Section, ...]) -> None:
     """Sections that do not divide the proofs, or rest on later ones, are refused here and rejected by the checker."""

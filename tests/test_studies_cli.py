@@ -177,6 +177,7 @@ def test_published_preset_takes_normalised_images(
         (["--preset", "rrelu-2024", "--epsilon", "0.1"], "has epsilon 0.031"),
         (["--mean", "0.5,0.5,0.5", "--std", "1,1,1"], "channels"),
         (["--certify", "-1"], "radius"),
+        (["--workers", "2"], "give --certify too"),
         (["--time-limit", "0"], "positive"),
         (["--device", "abacus"], "abacus"),
     ],

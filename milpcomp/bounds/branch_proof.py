@@ -26,8 +26,9 @@ them: (1) the forward interval step, met with what was inherited, and (2) at eac
 rectifier, in topological order up to the target's, linear bounds with the standard slopes above (nu_j = slope times
 c_j), both sides, of all units whose interval contains 0 in its interior; met.
 
-Order. Proofs are used in the order of the report, after all linear proofs. Each tightens the bound of its unit, and by
-the interval step those of later layers, for the proofs after it.
+Order. Proofs are used in the order of the report, after all linear proofs (of their section, where several runs found
+them: `milpcomp.stability.sections`). Each tightens the bound of its unit, and by the interval step those of later
+layers, for the proofs after it.
 """
 
 from __future__ import annotations

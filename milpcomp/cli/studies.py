@@ -107,6 +107,8 @@ def _presets(options: argparse.Namespace) -> list[Preset]:
         raise SettingsError(f"--limit must be at least 1, got {options.limit}")
     if options.certify is not None and not 0 <= options.certify < math.inf:
         raise SettingsError(f"--certify needs a finite radius >= 0, got {options.certify}")
+    if options.certify is None and (options.workers is not None or options.scheduler is not None):
+        raise SettingsError("--workers and --scheduler are for proofs; give --certify too")
     if not options.time_limit > 0:
         raise SettingsError(f"--time-limit must be positive, got {options.time_limit}")
     return [preset(options.preset, epsilon) for epsilon in options.epsilon or (0.031,)]

@@ -30,7 +30,7 @@ class Report:
         Inputs that verdicts refer to, all inside the domain.
     proofs : tuple of LinearProof or BranchProof
         What certified verdicts rest on, in the order in which it was obtained: linear bounds first, then proofs by
-        cases. Interval bounds need no record.
+        cases; where several runs found them, so in each section. Interval bounds need no record.
     sections : tuple of Section
         How the proofs build on each other where several runs found them; empty where one run did.
     settings : mapping

@@ -11,7 +11,7 @@ refused at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -38,8 +38,8 @@ def require_same(report: object, network: Network, domain: Box) -> Report:
         raise SettingsError(f"start must be a Report, got {type(report).__name__}; read a file with load_report")
     if report.network_digest != network.digest:
         raise ResultError(
-            f"the report to start from is about another network (digest {report.network_digest[:12]}) than this one "
-            f"(digest {network.digest[:12]}); start from a report about the same network, or from none"
+            f"the report to start from is about another network (digest {str(report.network_digest)[:12]}) than this "
+            f"one (digest {network.digest[:12]}); start from a report about the same network, or from none"
         )
     theirs = report.domain
     if not (np.array_equal(theirs.lower, domain.lower) and np.array_equal(theirs.upper, domain.upper)):
@@ -96,7 +96,13 @@ def _contradictions(report: Report) -> Iterable[str]:
         yield "its sections do not divide its proofs"
     if any(not 0 <= parent < place for place, section in enumerate(sections) for parent in section.parents):
         yield "a section of its proofs rests on a later one"
-    if report.witnesses.shape[1:] != report.domain.shape or not report.domain.contains(report.witnesses).all():
+    if not isinstance(report.settings, Mapping) or not isinstance(report.settings.get("earlier", []), list):
+        yield "its settings are none"
+    if not all(type(spent) in (int, float) and spent >= 0 for spent in report.stage_seconds.values()):
+        yield "its times are none"
+    if report.witnesses.dtype != np.float64 or report.witnesses.shape[1:] != report.domain.shape:
+        yield "its witnesses are no inputs"
+    elif not report.domain.contains(report.witnesses).all():
         yield "a witness lies outside the domain"
     for verdict in report.verdicts:
         if not _possible(verdict, rows):

@@ -148,7 +148,7 @@ def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
         verdicts=verdicts,
         witnesses=arrays["witnesses"],
         proofs=tuple(_decode_proof(i, entry, arrays) for i, entry in enumerate(structure["proofs"])),
-        sections=tuple(Section(s["first"], tuple(s["parents"])) for s in structure.get("sections", ())),
+        sections=tuple(Section(int(s["first"]), tuple(map(int, s["parents"]))) for s in structure.get("sections", ())),
         settings=structure["settings"],
         versions=structure["versions"],
         stage_seconds=structure["stage_seconds"],
