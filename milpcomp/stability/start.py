@@ -11,7 +11,7 @@ refused at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def _contradictions(report: Report) -> Iterable[str]:
         yield "its sections do not divide its proofs"
     if any(not 0 <= parent < place for place, section in enumerate(sections) for parent in section.parents):
         yield "a section of its proofs rests on a later one"
-    if not isinstance(report.settings, Mapping) or not isinstance(report.settings.get("earlier", []), list):
+    if not isinstance(report.settings.get("earlier", []), list):
         yield "its settings are none"
     if not all(type(spent) in (int, float) and spent >= 0 for spent in report.stage_seconds.values()):
         yield "its times are none"

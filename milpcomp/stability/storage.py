@@ -149,9 +149,9 @@ def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
         witnesses=arrays["witnesses"],
         proofs=tuple(_decode_proof(i, entry, arrays) for i, entry in enumerate(structure["proofs"])),
         sections=tuple(Section(int(s["first"]), tuple(map(int, s["parents"]))) for s in structure.get("sections", ())),
-        settings=structure["settings"],
-        versions=structure["versions"],
-        stage_seconds=structure["stage_seconds"],
+        settings=dict(structure["settings"]),
+        versions=dict(structure["versions"]),
+        stage_seconds=dict(structure["stage_seconds"]),
         ended=structure["ended"],
     )
     rows = [row for v in verdicts for row in (v.active_witness, v.inactive_witness) if row is not None]
