@@ -23,6 +23,9 @@ from tests.docs_pages import ROOT, RUN, Block, blocks, commands, matches, pages
 NOT_RUN = {
     "CONTRIBUTING.md: make test": "these are what continuous integration runs, or parts of it",
     "docs/batch.md: dask scheduler --port 8786": "there is no cluster",
+    "docs/batch.md: milpcomp certify wide.npz --domain 0 1 --workers 2 --out blocks": (
+        "starts processes for a network that has nothing hard in it; other tests do"
+    ),
     "docs/command-line.md: milpcomp analyze resnet.th \\": "there is no such checkpoint",
     "docs/figures.md: make figures": "takes minutes; other tests make the entries",
     "docs/figures.md: .venv/bin/python -m analyses.book --out figures --only rrelu2022-fig-6 rrelu2024-fig-7": (
