@@ -512,11 +512,15 @@ def test_progress_is_drawn_on_a_terminal_and_written_elsewhere(capsys: pytest.Ca
     assert "3.0 s  b: failed: why\n" in capsys.readouterr().err
 
 
+def _interrupt(*_: object) -> list[Done]:
+    raise KeyboardInterrupt
+
+
 def test_the_command_tells_by_its_exit_code_whether_a_job_failed(
     here: Callable[..., Here], jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """0 if all is done, 1 if a job failed, 2 if the jobs cannot be read; the failed ones are listed with reasons."""
+    """0 if all is done, 1 if a job failed, 2 if the jobs cannot be read, 130 after Ctrl-C; failures are listed."""
     here()
     (tmp_path / "bad.npz").write_bytes(b"")
     (tmp_path / "good.yaml").write_text("{networks: net*.npz, domains: [0, 1], task: certify}")
@@ -536,6 +540,9 @@ def test_the_command_tells_by_its_exit_code_whether_a_job_failed(
     assert [row["status"] for row in rows] == ["done", "done", "failed"]
     assert main(["batch", str(tmp_path / "none.yaml"), *out]) == 2
     assert "cannot read" in capsys.readouterr().err
+    monkeypatch.setattr(Here, "finished", _interrupt)
+    assert main(["batch", str(tmp_path / "good.yaml"), "--out", str(tmp_path / "new"), "--quiet"]) == 130
+    assert capsys.readouterr().err == "milpcomp: interrupted; the same command goes on where this one stopped\n"
     monkeypatch.undo()
     both = ["--out", str(tmp_path / "new"), "--workers", "1", "--scheduler", "tcp://127.0.0.1:1"]
     assert main(["batch", str(tmp_path / "good.yaml"), *both]) == 2

@@ -157,12 +157,13 @@ class _Screen:
         self.latest = snapshot
 
     def __rich__(self) -> RenderableType:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         if self.latest is None:
             return Text("starting ...")
-        table = Table(title=line(self.latest).strip(), title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for column, side in (("running", "left"), ("seconds", "right"), ("decided", "right")):
             table.add_column(column, justify=side)  # type: ignore[arg-type]
         now = time.monotonic()
@@ -170,7 +171,8 @@ class _Screen:
             table.add_row(Text(name), f"{now - self._begun[name]:.0f}", _share(note))
         if len(self.latest.running) > SHOWN:
             table.add_row(f"and {len(self.latest.running) - SHOWN:,} more", "", "")
-        return table
+        head = Text(line(self.latest).strip())
+        return Group(head, table) if self.latest.running else head
 
 
 def _share(note: Any) -> str:

@@ -36,7 +36,7 @@ def show_batch(result: BatchResult) -> None:
 
 
 def _table(result: BatchResult) -> Table:
-    header = ("job", "neurons", "stably inactive", "stably active", "unstable", "undecided", "kept", "seconds")
+    header = ("job", "neurons", "inactive", "active", "unstable", "undecided", "kept", "seconds")
     keys = ("neurons", "stably_inactive", "stably_active", "unstable", "undecided", "neurons_after")
     rows = tuple(
         (

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-DONE, FAILED = 0, 1
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def batch(options: argparse.Namespace) -> int:
@@ -14,14 +14,18 @@ def batch(options: argparse.Namespace) -> int:
     from milpcomp.batches.run import batch
     from milpcomp.batches.show import show_batch
 
-    result = batch(
-        options.jobs,
-        options.out,
-        workers=options.workers,
-        scheduler=options.scheduler,
-        retry_failed=options.retry_failed,
-        progress=not options.quiet,
-    )
+    try:
+        result = batch(
+            options.jobs,
+            options.out,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            retry_failed=options.retry_failed,
+            progress=not options.quiet,
+        )
+    except KeyboardInterrupt:
+        print("milpcomp: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return INTERRUPTED
     if options.json:
         json.dump({"jobs": list(result.rows), "notices": list(result.notices)}, sys.stdout, indent=1, allow_nan=False)
         print()
