@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from analyses import style
@@ -69,10 +70,13 @@ def figure(table: Table) -> Figure:
                 top.plot(value, taken, "o", color=style.BLUE, markerfacecolor=fill)
                 bottom.plot(value, float(entry["peak_mib"]), "s", color=style.VERMILLION)
             top.set_yscale("log")
+            top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            top.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            top.yaxis.set_minor_locator(NullLocator())
             if power:
                 top.set_xscale("log")
                 top.set_xticks(x, [str(value) for value in x])
-                top.minorticks_off()
+                top.xaxis.set_minor_locator(NullLocator())
             top.legend()
             top.set_title("2 layers of w neurons" if power else "d layers of 100 neurons")
             bottom.set_xlabel("w" if power else "d")
