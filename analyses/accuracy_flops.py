@@ -1,31 +1,36 @@
 """Accuracy against FLOPs, as small slopes or batch-norm scales are set to zero: Figure 6 of the 2024 seminar.
 
-    python -m analyses.accuracy_flops L1BN RUN/model.safetensors --data ../shared/data --out results/accuracy_flops.csv
+    python -m analyses.accuracy_flops L1BN RUN/model.safetensors --data ../shared/data --out accuracy_flops.csv
 
-    slopes      |b| <= threshold            set b to 0
-    scales      |gamma| <= threshold        set gamma and beta to 0 (network slimming, Liu et al., ICCV 2017)
+    slopes                  |b| <= threshold        set b to 0
+    scales                  |gamma| <= threshold    set gamma and beta to 0 (network slimming, Liu et al., ICCV 2017)
+    scales, shifts kept     |gamma| <= threshold    set gamma to 0; a channel is then the constant beta, which is
+                                                    folded into the next biases where it can be
 
-Then everything goes that is zero or unread (`milpcomp.remove_channels`), and the FLOPs are those of what is left; the
-accuracy is that of the same network, on CIFAR-10 test images. A threshold below which nothing more falls than below the
-one before is left out. For networks whose weights are not kept in the checkout the command above was run once each; its
-lines are added to the file, with the accuracy on the first 1,000 images and on all.
+Then everything goes that is zero or unread, as in `milpcomp.remove_channels`. The FLOPs are those of what is left, the
+accuracy is that of the same network on CIFAR-10 test images; nothing is retrained. A threshold at which no more falls
+than at the one before is left out. For networks whose weights are not kept in the checkout the command above was run
+once each; its lines are added to the file, with the accuracy on the first 1,000 images and on all.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import milpcomp as mc
-from milpcomp.channels import remove_channels, silenced
+from analyses.tables import Table, as_csv
+from milpcomp.channels import channel_slopes, remove_channels, silenced
 from milpcomp.channels.images import read_images
 from milpcomp.channels.measure import outputs, predictions
+from milpcomp.compression.shrink import shrink
 from milpcomp.cost import cost
 from milpcomp.files import replacing
 from milpcomp.network import Network
@@ -33,18 +38,16 @@ from milpcomp.network.checkpoint_file import read_tensors
 from models import resnet
 
 SHAPE = (3, 32, 32)
-THRESHOLDS = (0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4)
+THRESHOLDS = (0.0, 1e-6, 0.001, 0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4)
 LEAST_ACCURACY = 0.2
 """A curve ends at the first accuracy below."""
 
 IMAGES = 1000
 """Of the test set, the first ones: what is measured in minutes."""
 
-RUNS = {
-    "L1RReLU": ("models.resnet:rotated_resnet20", "short-type2-subgradient"),
-    "L1BN": ("models.resnet:resnet20", "short-l1bn"),
-}
-"""The networks whose weights are not kept: architecture and recipe."""
+KEPT_SHIFTS = "L1BN, shifts kept"
+RUNS = {"L1RReLU": "short-type2-subgradient", "L1BN": "short-l1bn", KEPT_SHIFTS: "short-l1bn"}
+"""The curves of networks whose weights are not kept, and their recipes."""
 
 
 @dataclass(frozen=True)
@@ -74,50 +77,60 @@ class Point:
     accuracy: float
 
 
-Cut = Callable[[float], tuple[Network, int, int]]
-"""From a threshold to the network with the small ones at zero, how many those are, and of how many."""
+@dataclass(frozen=True)
+class Cut:
+    """A network with what is small at zero, what is left of it, and how many channels were small, of how many."""
+
+    network: Network
+    smaller: Network
+    removed: int
+    channels: int
 
 
-def cut_slopes(network: Network) -> Cut:
-    """Return the cut of a network with rotated ReLU by its slopes."""
-    slopes = np.abs(np.concatenate(list(mc.channels.channel_slopes(network).values())))
-    return lambda threshold: (silenced(network, threshold), int((slopes <= threshold).sum()), len(slopes))
+def cut_slopes(network: Network, threshold: float) -> Cut:
+    """Cut a network with rotated ReLU by its slopes."""
+    slopes = np.abs(np.concatenate(list(channel_slopes(network).values())))
+    masked = silenced(network, threshold)
+    return Cut(masked, shrink(masked).network, int((slopes <= threshold).sum()), len(slopes))
 
 
-def cut_scales(checkpoint: Path) -> Cut:
-    """Return the cut of ResNet-20 with ReLU by its batch-norm scales."""
-    tensors = read_tensors(checkpoint)
-    norms = [name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")]
-
-    def cut(threshold: float) -> tuple[Network, int, int]:
-        model, state = resnet.resnet20(), dict(tensors)
-        small = {norm: state[f"{norm}.weight"].abs() <= threshold for norm in norms}
-        for norm, mask in small.items():
-            for end in ("weight", "bias"):
-                state[f"{norm}.{end}"] = torch.where(mask, 0.0, state[f"{norm}.{end}"])
-        model.load_state_dict(state)
-        network = mc.load(model.eval(), input_shape=SHAPE)
-        return network, sum(int(mask.sum()) for mask in small.values()), sum(map(len, small.values()))
-
-    return cut
+def cut_scales(tensors: Mapping[str, torch.Tensor], keep_shifts: bool, threshold: float) -> Cut:
+    """Cut ResNet-20 with ReLU by its batch-norm scales."""
+    state, sizes = dict(tensors), []
+    for norm in [name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")]:
+        sizes.append(state[f"{norm}.weight"].abs())
+        for end in ("weight",) if keep_shifts else ("weight", "bias"):
+            state[f"{norm}.{end}"] = torch.where(sizes[-1] <= threshold, 0.0, state[f"{norm}.{end}"])
+    model = resnet.resnet20()
+    model.load_state_dict(state)
+    network, every = mc.load(model.eval(), input_shape=SHAPE), torch.cat(sizes)
+    smaller = remove_channels(network).network if keep_shifts else shrink(network).network
+    return Cut(network, smaller, int((every <= threshold).sum()), len(every))
 
 
 def curve(
-    name: str, cut: Cut, images: np.ndarray, labels: np.ndarray, counts: Sequence[int], log: Callable[[str], None]
+    name: str,
+    cut: Callable[[float], Cut],
+    images: np.ndarray,
+    labels: np.ndarray,
+    counts: Sequence[int],
+    log: Callable[[str], None],
 ) -> Iterator[Point]:
     """Yield the points of one network, one for each threshold and number of images."""
     before = -1
     for threshold in THRESHOLDS:
-        network, removed, channels = cut(threshold)
-        if removed == before:
+        found = cut(threshold)
+        if found.removed == before:
             continue
         log(f"{name}, threshold {threshold:g}")
-        before = removed
-        left = cost(remove_channels(network).network)
-        right = predictions(outputs(network, images[: max(counts)])) == labels[: max(counts)]
+        before = found.removed
+        left = cost(found.smaller)
+        right = predictions(outputs(found.network, images[: max(counts)])) == labels[: max(counts)]
         for count in counts:
             share = 100 * float(right[:count].mean())
-            yield Point(name, threshold, removed, channels, left.flops, left.parameters, count, round(share, 2))
+            yield Point(
+                name, threshold, found.removed, found.channels, left.flops, left.parameters, count, round(share, 2)
+            )
         if right.mean() < LEAST_ACCURACY:
             return
 
@@ -138,9 +151,9 @@ def read_points(path: Path) -> list[Point]:
 
 def write_points(points: Sequence[Point], path: Path) -> None:
     """Write points, one a line."""
-    rows = [",".join(str(value) for value in asdict(point).values()) for point in points]
+    rows = tuple(tuple(str(value) for value in astuple(point)) for point in points)
     with replacing(path) as stream:
-        stream.write(("\n".join([",".join(field.name for field in fields(Point)), *rows]) + "\n").encode())
+        stream.write(as_csv(Table("", tuple(field.name for field in fields(Point)), rows)).encode())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,10 +165,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args(arguments)
     images, labels = test_images(chosen.data / "cifar10" / "test.npz")
-    if chosen.name == "L1BN":
-        cut = cut_scales(chosen.checkpoint)
+    cut: Callable[[float], Cut]
+    if chosen.name == "L1RReLU":
+        rotated = mc.load(chosen.checkpoint, architecture="models.resnet:rotated_resnet20", input_shape=SHAPE)
+        cut = partial(cut_slopes, rotated)
     else:
-        cut = cut_slopes(mc.load(chosen.checkpoint, architecture=RUNS[chosen.name][0], input_shape=SHAPE))
+        cut = partial(cut_scales, read_tensors(chosen.checkpoint), chosen.name == KEPT_SHIFTS)
     kept = read_points(chosen.out) if chosen.out.exists() else []
     counts = (IMAGES, len(images))
     found = list(curve(chosen.name, cut, images, labels, counts, lambda text: print(text, flush=True)))

@@ -13,6 +13,8 @@ from analyses.accuracy_flops import Point, cut_scales, cut_slopes, read_points, 
 from analyses.book import printed
 from analyses.book.entry import ANALYSES, Context
 from analyses.values import Channels, channels, every, write_values
+from milpcomp.cost import cost
+from milpcomp.network.checkpoint_file import read_tensors
 from models.recipe import Recipe, read_recipe
 from tests.test_compare import classifier
 
@@ -112,18 +114,21 @@ def test_pairs_stand_in_one_block() -> None:
 
 
 def test_cuts_set_what_is_small_to_zero(shared_data: Path) -> None:
-    """A cut counts slopes, or scales, of at most the threshold, and leaves a network without them."""
+    """A cut counts slopes, or scales, of at most the threshold; what is left of it computes the same."""
     network = classifier()
-    cut, removed, whole = cut_slopes(network)(0.05)
-    assert (removed, whole) == (1, 3)
-    assert cut.digest != network.digest
-    scales, removed, whole = cut_scales(shared_data / "nets/akamaster/resnet20-12fca82f.th")(0.01)
-    assert (removed, whole) == (18, 688)
-    assert scales.input_shape == (3, 32, 32)
+    cut = cut_slopes(network, 0.05)
+    assert (cut.removed, cut.channels) == (1, 3)
+    assert cut.network.digest != network.digest
+    tensors = read_tensors(shared_data / "nets/akamaster/resnet20-12fca82f.th")
+    cut = cut_scales(tensors, False, 0.01)
+    assert (cut.removed, cut.channels) == (18, 688)
+    assert cost(cut.smaller).flops < cost(cut.network).flops
+    image = np.random.default_rng(0).uniform(-1.0, 1.0, (1, 3, 32, 32))
+    np.testing.assert_allclose(cut.smaller.forward(image), cut.network.forward(image), atol=1e-9)
 
 
 def test_points_are_read_back(tmp_path: Path) -> None:
     """A file of points gives back the points."""
-    points = [Point("net", 0.1, 1, 2, 300, 40, 1000, 92.5), Point("net", 0.2, 2, 2, 100, 4, 1000, 10.0)]
+    points = [Point("net, a", 0.1, 1, 2, 300, 40, 1000, 92.5), Point("net", 0.2, 2, 2, 100, 4, 1000, 10.0)]
     write_points(points, tmp_path / "points.csv")
     assert read_points(tmp_path / "points.csv") == points

@@ -220,9 +220,13 @@ def beside(paper: str, number: str, context: Context) -> tuple[Table, tuple[str,
         rows.append((row, "published", *("–" if value is None else f"{value:g}" for value in values)))
         if any((row, column) in found for column in columns):
             own = (found.get((row, column)) for column in columns)
-            rows.append((row, "here", *("–" if value is None else f"{value:.4g}" for value in own)))
+            rows.append((row, "here", *("–" if value is None else _digits(value) for value in own)))
     caption = f"Table {number} ({paper}). {table['caption']}"
     return Table(caption, ("quantity", "source", *columns), tuple(rows)), tuple(dict.fromkeys(c.remark for c in cells))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 def printed_table(paper: str, number: str, context: Context) -> Made:
