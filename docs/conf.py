@@ -33,7 +33,7 @@ napoleon_use_param = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Trusts", "notes_style")]
 
-smartquotes = False  # choices are shown as they are typed
+smartquotes_action = "D"  # dashes; quotes stay as they are typed
 nitpicky = True
 # Backticks also mark parameters, and modules, which have no page; other libraries have theirs elsewhere.
 nitpick_ignore_regex = [("py:obj", r"(?!milpcomp\.).*"), ("py:class", r"torch\..*")]
