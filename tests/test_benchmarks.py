@@ -52,7 +52,9 @@ def test_speedups_are_geometric_means_over_slow_networks() -> None:
         {"network": network, "method": method, "seconds": taken, "cpu_seconds": taken / 2}
         for (network, method), taken in seconds.items()
     ]
-    assert speedups(records) == {"one-solve": (2, pytest.approx(20.0), pytest.approx(20.0))}
+    found = speedups(records)
+    assert list(found) == ["one-solve"]
+    assert found["one-solve"] == pytest.approx((2, 20.0, 20.0))
 
 
 def test_a_missing_solver_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
