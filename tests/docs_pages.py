@@ -43,8 +43,9 @@ class Block:
 
 
 def pages() -> list[str]:
-    """Return every page that may hold commands: the README, its relatives, and docs/ without the API reference."""
+    """Return every page that may hold commands: the READMEs, their relatives, and docs/ without the API reference."""
     top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    top += [f"models/{name}README.md" for name in ("", "grid/", "recipes/")]
     return top + sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 
 
