@@ -25,6 +25,7 @@ NUMBER = re.compile(r"[-–+−]?[\d.,]*( ?%)?")
 """What is set flush right in tables."""
 
 Row = list[tuple[str, bool]]
+"""Cells, and whether each is a number; in the head, whether all below are."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Section:
     entry: Entry
     outcome: Outcome | None
     image: str
-    head: list[str]
+    head: Row
     rows: list[Row]
 
     @property
@@ -46,15 +47,16 @@ class Section:
 def section(entry: Entry, out: Path) -> Section:
     """Return an entry with what a run left of it in the folder."""
     outcome = read_outcome(entry.key, out)
-    image, head, rows = "", list[str](), list[Row]()
+    image, head, rows = "", Row(), list[Row]()
     if outcome is not None and outcome.status == MADE:
         picture, numbers = out / f"{entry.key}.png", out / f"{entry.key}.csv"
         if picture.name in outcome.files:
             image = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
         else:
             with numbers.open(newline="", encoding="utf-8") as file:
-                head, *body = list(csv.reader(file))
+                names, *body = list(csv.reader(file))
             rows = [[(cell, bool(NUMBER.fullmatch(cell))) for cell in line] for line in body]
+            head = [(name, all(row[i][1] for row in rows)) for i, name in enumerate(names)]
     return Section(entry, outcome, image, head, rows)
 
 
