@@ -17,7 +17,8 @@ import pytest
 
 import milpcomp
 from milpcomp.cli import main
-from milpcomp.cli.parser import parser
+from milpcomp.cli.commands import COMMANDS
+from milpcomp.cli.parser import EXIT_CODES, parser
 from tests.docs_pages import ROOT, RUN, Block, blocks, commands, matches, pages
 
 TRAINS = "trains networks; tests train smaller ones"
@@ -117,6 +118,15 @@ def test_commands_that_are_not_run_are_at_least_commands() -> None:
             elif words[0] == "make":
                 assert targets.issuperset(word for word in words[1:] if "=" not in word), block.title
     assert "make" in seen
+
+
+def test_the_command_line_page_shows_every_command_and_exit_code() -> None:
+    """Each command has a section or stands in one, and the table of exit codes is the one of the help."""
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    headings = " ".join(re.findall(r"^## (.*)$", text, flags=re.MULTILINE))
+    assert {command for command in COMMANDS if command not in re.findall(r"\w+", headings)} == set()
+    for code, meaning in re.findall(r"^  (\d+) +(.*)$", EXIT_CODES, flags=re.MULTILINE):
+        assert f"| {code} | {meaning} |" in text
 
 
 # ------------------------------------------------------------------------------------------------------------ the build
