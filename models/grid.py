@@ -35,7 +35,7 @@ import torch
 
 from models.data import load_images
 from models.grid_runs import Card, Data, as_json, result, run, stored, write
-from models.grid_training import PUBLISHED, SHORT, Recipe, Schedule
+from models.grid_training import PUBLISHED, RAMP, SHORT, Recipe, Schedule
 
 SHIPPED = Path(__file__).resolve().parent / "grid"
 TOLERANCE = 0.0005  # of accuracy; the published accuracies of lbar and of 0 are as close as this
@@ -237,17 +237,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, help="write everything here (default: models/grid and the cache)")
     parser.add_argument("--seeds", type=int, default=1, help="average over this many seeds; seed 0 gives the weights")
-    parser.add_argument("--published", action="store_true", help="the published 121 epochs, not a third of them")
+    parser.add_argument("--published", action="store_true", help="the published 121 epochs")
     chosen = parser.parse_args(arguments)
 
     torch.set_num_threads(1)  # sums are then taken in one order, whatever the machine
     torch.set_flush_denormal(True)  # velocities of dead neurons decay into denormals, which are slow
     data = Data(*(torch.from_numpy(a) for split in ("train", "t10k") for a in load_images(chosen.data, split)))
     runs = (chosen.out or cache()) / "runs"
-    schedule = PUBLISHED if chosen.published else SHORT
     folders = {name: chosen.out or (SHIPPED if SHAPES[name].shipped else cache()) for name in chosen.only}
     for name, out in folders.items():
-        train_shape(name, data, runs, out, schedule, chosen.seeds)
+        short = SHORT if SHAPES[name].candidates else RAMP
+        train_shape(name, data, runs, out, PUBLISHED if chosen.published else short, chosen.seeds)
         write(out / "table.md", table(out).encode())
     for out in dict.fromkeys(folders.values()):
         print(f"{out}:\n\n{table(out)}")

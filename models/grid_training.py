@@ -16,7 +16,9 @@ Source of the recipe: Serra, Yu, Kumar, Ramalingam, "Scaling Up Exact Neural Net
 NeurIPS 2021: pixels / 255, SGD with learning rate 0.01 and momentum 0.9, batches of 128, 121 epochs, learning rate
 divided by 10 every 50 epochs, Kaiming-normal weights, zero biases. `SHORT` walks the same way in a third of the steps,
 each three times as long: what l1 takes off a weight that the loss leaves alone is the sum of lr l1 / (1 - momentum)
-over the steps, and that sum is kept (to 2 %).
+over the steps, and that sum is kept (to 2 %). For autoencoders, whose loss is averaged over the pixels, these rates are
+so small that they learn little more than the mean image; `RAMP` ends at a hundred times the published rate, after a
+climb without which the narrow layer dies in the first epoch.
 """
 
 from __future__ import annotations
@@ -50,8 +52,23 @@ class Schedule:
         return float(self.learning_rate * 0.1 ** (epoch // self.drop_every))
 
 
+@dataclass(frozen=True)
+class Ramp(Schedule):
+    """A schedule that first climbs, by equal factors, from `FIRST_RATE` to its learning rate in `climb` epochs."""
+
+    climb: int = 6
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate in `epoch`, counted from 0."""
+        if epoch >= self.climb:
+            return super().rate(epoch - self.climb)
+        return float(FIRST_RATE * (self.learning_rate / FIRST_RATE) ** (epoch / self.climb))
+
+
+FIRST_RATE = 0.01
 PUBLISHED = Schedule(epochs=121, learning_rate=0.01, drop_every=50)
 SHORT = Schedule(epochs=41, learning_rate=0.03, drop_every=17)
+RAMP = Ramp(epochs=20, learning_rate=1.0, drop_every=8)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from models import grid, grid_runs
 from models.data import load_images
 from models.grid import SHAPES, SHIPPED, Shape, choose_lbar, find, main, table, train_shape
 from models.grid_runs import Data, digest, run
-from models.grid_training import PUBLISHED, SHORT, Recipe, Schedule, train, views
+from models.grid_training import PUBLISHED, RAMP, SHORT, Recipe, Schedule, train, views
 from models.mlp import mlp
 from models.train_mlp import accuracy, shrink, zero_share
 
@@ -76,6 +76,13 @@ def test_the_fast_step_is_momentum_sgd_on_loss_plus_norm(recipe: Recipe, proxima
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     torch.manual_seed(5)
     assert not torch.allclose(ours, parameters_to_vector(mlp(recipe.sizes).parameters()), atol=1e-2)
+
+
+def test_a_ramp_climbs_by_equal_factors_and_then_drops() -> None:
+    """Six epochs from 0.01 to 1, each a sixth of two decades above the last; then 1 eight times, 0.1 six times."""
+    rates = [RAMP.rate(epoch) for epoch in range(RAMP.epochs)]
+    assert rates[:7] == pytest.approx([0.01 * 100 ** (epoch / 6) for epoch in range(7)])
+    assert rates[6:] == pytest.approx([1.0] * 8 + [0.1] * 6)
 
 
 def test_the_schedule_drops_by_ten() -> None:
