@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 import milpcomp as mc
 from analyses.benchmarks import callbacks
 from analyses.benchmarks.grid import speedups
-from analyses.benchmarks.scaling import COLUMNS, figure, fit
-from analyses.tables import Table
+from analyses.benchmarks.scaling import COLUMNS, fit, scaling
+from analyses.book.entry import Context
 from milpcomp.bounds.tighten import interval_bounds
 from milpcomp.milp.encoding import encode
 from milpcomp.milp.margin import margins
@@ -22,8 +21,6 @@ from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Phase, Stage
 from tests.nets import chain
 
-RESULTS = Path(__file__).parents[1] / "analyses" / "results"
-
 
 def test_fits_recover_what_made_the_points() -> None:
     """Points of a power law, and of an exponential, give back both constants and R^2 = 1."""
@@ -32,14 +29,15 @@ def test_fits_recover_what_made_the_points() -> None:
     assert fit(x, 0.5 * np.exp(0.7 * x), power=False) == pytest.approx((0.5, 0.7, 1.0))
 
 
-def test_the_stored_scaling_is_drawn() -> None:
+def test_the_stored_scaling_is_drawn(tmp_path: Path) -> None:
     """All twelve networks of the stored table are points; everything was decided, in less than 4 GiB."""
-    rows = list(csv.reader((RESULTS / "scaling.csv").read_text(encoding="utf-8").splitlines()))
-    assert tuple(rows[0]) == COLUMNS
-    drawn = figure(Table("", COLUMNS, tuple(map(tuple, rows[1:]))))
+    made = scaling(Context(tmp_path, tmp_path))
+    assert made.table.columns == COLUMNS
+    drawn = made.figure
+    assert drawn is not None
     points = [len(axes.get_lines()) - 1 for axes in drawn.axes]  # one line is the curve, or the limit of memory
     assert points == [5, 7, 5, 7]
-    entries = [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:]]
+    entries = [dict(zip(COLUMNS, row, strict=True)) for row in made.table.rows]
     assert {entry["undecided"] for entry in entries} == {"0"}
     assert max(float(entry["peak_mib"]) for entry in entries) < 4096
 

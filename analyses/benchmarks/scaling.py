@@ -15,6 +15,7 @@ counts with it: such a point is a lower bound, drawn hollow.
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from analyses import style
 from analyses.benchmarks.grid import cell
+from analyses.book.entry import Context, Made
 from analyses.tables import Table, as_markdown, write
 from milpcomp.report.figure import save_figure
 from models.data import load_images
@@ -36,6 +38,7 @@ WIDTHS = (100, 200, 400, 800, 1600)
 DEPTHS = (2, 3, 4, 5, 6, 7, 8)
 L1 = 0.00005
 SCHEDULE = Schedule(epochs=12, learning_rate=0.03, drop_every=5)
+COMMAND = "python -m analyses.benchmarks.scaling --data FOLDER --out FOLDER"
 COLUMNS = ("row", "hidden", "accuracy", "neurons", "undecided", "rejected", "seconds", "cpu_seconds", "peak_mib")
 
 
@@ -47,6 +50,14 @@ def fit(x: ArrayLike, seconds: ArrayLike, *, power: bool) -> tuple[float, float,
     spread = ((logs - logs.mean()) ** 2).sum()
     rest = ((logs - constant - k * across) ** 2).sum()
     return float(np.exp(constant)), float(k), float(1 - rest / spread) if spread > 0 else 1.0
+
+
+def scaling(context: Context) -> Made:
+    """Make the page of the book from the numbers measured earlier."""
+    path = context.earlier("scaling.csv", COMMAND)
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    table = Table("", tuple(rows[0]), tuple(map(tuple, rows[1:])))
+    return Made(table, figure(table))
 
 
 def figure(table: Table) -> Figure:
