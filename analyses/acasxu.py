@@ -38,6 +38,8 @@ def contradictions(network: mc.Network, report: Report, samples: int, seed: int 
         phase: {layer: np.array([v.phase is phase for v in verdicts]) for layer, verdicts in report.layers().items()}
         for phase in (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)
     }
+    if not any(mask.any() for masks in stable.values() for mask in masks.values()):
+        return 0  # an unstable neuron has two inputs that show it; no sample can contradict that
     wrong = {layer: np.zeros(network.width(layer), dtype=bool) for layer in report.layers()}
     for start in range(0, samples, CHUNK):
         share = rng.random((min(CHUNK, samples - start), *network.input_shape))
