@@ -7,6 +7,7 @@ finite, and never reversed; a point (lower == upper) is a legal box.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,9 @@ class Box:
                 raise DomainError(f"the {name} bound of a box holds NaN or infinity; give finite bounds")
         if (low > high).any():
             where = tuple(int(i) for i in np.argwhere(low > high)[0])
+            place = f" at index {where}" if where else ""  # scalars have none
             raise DomainError(
-                f"the box is empty: lower {low[where]} exceeds upper {high[where]} at index {where}; swap the bounds"
+                f"the box is empty: lower {low[where]} exceeds upper {high[where]}{place}; swap the bounds"
             )
         object.__setattr__(self, "lower", _frozen(low))
         object.__setattr__(self, "upper", _frozen(high))
@@ -103,12 +105,14 @@ class Box:
         if self.shape == ():
             return Box(np.full(shape, self.lower), np.full(shape, self.upper))
         long_axes, wanted = ([n for n in axes if n != 1] for axes in (self.shape, shape))
-        if long_axes == wanted or (len(self.shape) == 1 and self.lower.size == int(np.prod(shape))):
+        if long_axes == wanted or (len(self.shape) == 1 and self.lower.size == math.prod(shape)):
             return Box(self.lower.reshape(shape), self.upper.reshape(shape))
-        raise DomainError(
-            f"the box has shape {self.shape} but the network's input has shape {shape}; transpose the bounds, or give "
-            "scalars or a flat vector"
-        )
+        wanted_size = math.prod(shape)
+        if self.lower.size == wanted_size:
+            advice = "transpose the bounds, or give scalars or a flat vector"
+        else:
+            advice = f"give {wanted_size} number{'' if wanted_size == 1 else 's'}, or scalars"
+        raise DomainError(f"the box has shape {self.shape} but the network's input has shape {shape}; {advice}")
 
     def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each row of `x`, of shape ``(N, *shape)``, whether it lies in the box."""
@@ -124,6 +128,15 @@ class Box:
         if self.lower.size and (self.lower == self.lower.flat[0]).all() and (self.upper == self.upper.flat[0]).all():
             return f"Box({self.lower.flat[0]:g}, {self.upper.flat[0]:g}, shape={self.shape})"
         return f"Box(shape={self.shape}, digest={self.digest[:12]})"
+
+
+def require_box(value: object, what: str) -> None:
+    """Raise `DomainError` unless `value` is one box; `what` is what needs it."""
+    if isinstance(value, Box):
+        return
+    boxes = isinstance(value, tuple | list) and any(isinstance(one, Box) for one in value)  # as of a VNN-LIB file
+    advice = "take one of the boxes" if boxes else "write milpcomp.Box(lower, upper)"
+    raise DomainError(f"{what} needs one Box as its domain, got {type(value).__name__}; {advice}")
 
 
 def _floats(value: ArrayLike, name: str) -> FloatArray:

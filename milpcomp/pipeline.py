@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from milpcomp.checker import check_compression
 from milpcomp.compression import compress
 from milpcomp.compression.compress import check_tolerance
-from milpcomp.domain import Box
+from milpcomp.domain import Box, require_box
 from milpcomp.files import PathLike, write_json
 from milpcomp.network import Network
 from milpcomp.network.load import load
@@ -93,6 +93,7 @@ def analyze(
         On unusable input, options or output folder, as early as it can be known.
     """
     check_tolerance(tolerance)
+    require_box(domain, "analyze")
     if out is not None:
         spare(source, out)
         with staged(out):

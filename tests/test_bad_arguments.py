@@ -17,6 +17,8 @@ from tests.nets import chain, diamond
 
 MODULE = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
 
+BOX = mc.Box(0.0, 1.0)
+
 SCALAR = chain((), Scale(2.0, 1.0), Rectifier())
 
 
@@ -48,6 +50,22 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "penalties on whole numbers": (lambda: proximal_l1_([torch.arange(3)], 0.5), "floating-point numbers, got torch"),
     "penalties on numbers": (lambda: l1_penalty([1.0]), "floating-point numbers, got float"),  # type: ignore[list-item]
+    "data in letters": (lambda: mc.certify(diamond(), BOX, data="abc"), "data must be numbers, .* got str"),
+    "rows of different lengths": (lambda: mc.certify(diamond(), BOX, data=[[1.0], [1.0, 2.0]]), "data must be numbers"),
+    "samples in letters": (
+        lambda: mc.compress(diamond(), mc.certify(diamond(), BOX), data="abc"),
+        "data must be numbers, got str",
+    ),
+    "half a seed": (lambda: mc.certify(diamond(), BOX, seed=1.5), "seed must be a whole number >= 0, got 1.5"),  # type: ignore[arg-type]
+    "a seed in letters": (lambda: mc.certify(diamond(), BOX, seed="a"), "seed must be a whole number >= 0, got 'a'"),  # type: ignore[arg-type]
+    "a certificate of NaN bytes": (
+        lambda: mc.certify(diamond(), BOX, max_certificate_bytes=float("nan")),  # type: ignore[arg-type]
+        "limit of a certificate must be >= 0 bytes, got nan",
+    ),
+    "two numbers for a domain": (
+        lambda: mc.analyze(diamond(), (0, 1)),  # type: ignore[arg-type]
+        r"analyze needs one Box as its domain, got tuple; write milpcomp.Box\(lower, upper\)",
+    ),
     "an amount in letters": (lambda: proximal_l1_([torch.rand(3)], "a"), "amount='a' must be a finite number"),  # type: ignore[arg-type]
 }
 

@@ -151,7 +151,8 @@ def test_unusable_settings(options: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("network", "domain", "message"),
     [
-        (diamond(), (0.0, 1.0), "take one of the boxes"),
+        (diamond(), (mc.Box(0.0, 1.0), mc.Box(1.0, 2.0)), "take one of the boxes"),
+        (diamond(), (0.0, 1.0), r"write milpcomp.Box\(lower, upper\)"),
         (diamond(), 1.0, r"write milpcomp.Box\(lower, upper\)"),
         ("net.onnx", mc.Box(0.0, 1.0), "read it with milpcomp.load first"),
     ],

@@ -30,7 +30,10 @@ def samples(network: Network, domain: Box, data: ArrayLike | None) -> FloatArray
         If the data are no finite inputs of the network.
     """
     if data is not None:
-        given = np.asarray(data, dtype=np.float64)
+        try:
+            given = np.asarray(data, dtype=np.float64)
+        except (TypeError, ValueError, RuntimeError) as error:  # as in milpcomp.stability.task
+            raise SettingsError(f"the data must be numbers, got {type(data).__name__}: {error}") from error
         if given.ndim == 0 or given.shape[1:] != network.input_shape or not np.isfinite(given).all():
             raise SettingsError(
                 f"the data must be finite inputs of shape (N, *{network.input_shape}), got shape {given.shape}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +64,11 @@ class Settings:
             raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
         if not self.neuron_time_limit_s > 0:
             raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
-        if self.max_certificate_bytes < 0:
+        if (
+            not isinstance(self.max_certificate_bytes, Real) or not self.max_certificate_bytes >= 0
+        ):  # not so is NaN, too
             raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
-        if self.seed < 0:
+        if not isinstance(self.seed, Integral) or self.seed < 0:
             raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
         if self.layers is not None and self.neurons is not None:
             raise SettingsError("layers and neurons both say what to decide; give one of them")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from milpcomp.bounds.tighten import interval_bounds
-from milpcomp.domain import Box, FloatArray
+from milpcomp.domain import Box, FloatArray, require_box
 from milpcomp.errors import DomainError, NetworkError, SettingsError
 from milpcomp.milp.backends import backend as find_backend
 from milpcomp.milp.problem import Backend
@@ -134,9 +134,7 @@ def _check_types(network: object, domain: object, *limits: object) -> None:
     if not isinstance(network, Network):
         raise NetworkError(f"certify needs a Network, got {type(network).__name__}; read it with milpcomp.load first")
     refuse_opaque(network, "certify")
-    if not isinstance(domain, Box):
-        advice = "take one of the boxes" if isinstance(domain, tuple) else "write milpcomp.Box(lower, upper)"
-        raise DomainError(f"certify needs one Box as its domain, got {type(domain).__name__}; {advice}")
+    require_box(domain, "certify")
     for limit in limits:
         if limit is not None and not isinstance(limit, Real):
             raise SettingsError(f"a time limit must be a number of seconds, got {limit!r}")
@@ -158,7 +156,12 @@ def _units(neurons: Mapping[str, Collection[int]] | None) -> dict[str, tuple[int
 def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
     if data is None:
         return None
-    samples = np.asarray(data, dtype=np.float64)
+    try:
+        samples = np.asarray(data, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # words, rows of different lengths, tensors with gradients
+        raise DomainError(
+            f"data must be numbers, inputs of shape (N, *{network.input_shape}), got {type(data).__name__}: {error}"
+        ) from error
     if samples.shape[1:] != network.input_shape or not np.isfinite(samples).all():
         raise DomainError(
             f"data must be finite inputs of shape (N, *{network.input_shape}), got an array of shape {samples.shape}"
