@@ -15,7 +15,7 @@ from analyses import style
 from analyses.book.__main__ import main
 from analyses.book.entry import CHAPTERS, Context, Entry
 from analyses.book.make import FAILED, MADE, MISSING, make_all, make_entry, read_outcome
-from analyses.book.page import write_index
+from analyses.book.page import OUT, write_index
 from analyses.book.registry import ENTRIES
 from tests.book_entries import CASES, PLAIN, killed
 
@@ -174,6 +174,53 @@ def test_the_command_makes_what_is_asked_for(tmp_path: Path, monkeypatch: pytest
     text = (tmp_path / "figures" / "index.html").read_text()
     assert "One &amp; two." in text
     assert "no &lt;luck&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "taken"], "--out: taken cannot be a folder (File exists); name another"),
+        (["--out", "taken/figures"], "--out: taken/figures cannot be a folder (Not a directory)"),
+        (["--jobs", "0"], "--jobs: at least 1 entry is made at a time, got 0"),
+    ],
+)
+def test_unusable_options_are_one_line(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A file in place of the folder, and no entry at a time, are said in a line, with exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_index_tells_not_yet_from_not_at_all(context: Context, tmp_path: Path) -> None:
+    """Until all were tried, the others are not made yet, by a command that names the folder."""
+    entries = CASES[:3]  # made, failed, and without its data
+    make_entry(entries[0], context, tmp_path)
+    text = write_index(entries, tmp_path).read_text()
+    assert "1 of 3 made so far; the others are marked as not made yet." in text
+    assert text.count("(not made yet)") == 2
+    assert f"<code>python -m analyses.book --out {tmp_path} --only talk-b</code>" in text
+    make_entry(entries[1], context, tmp_path)
+    assert "1 of 3 made so far, 1 could not be made; the others" in write_index(entries, tmp_path).read_text()
+    make_entry(entries[2], context, tmp_path)
+    assert "1 of 3 could be made." in write_index(entries, tmp_path).read_text()
+
+
+def test_commands_name_no_usual_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder that is the default, commands leave it out."""
+    monkeypatch.chdir(tmp_path)
+    OUT.mkdir()
+    assert "<code>python -m analyses.book --only talk-a</code>" in write_index([PLAIN], OUT).read_text()
 
 
 def test_the_look_is_left_behind() -> None:

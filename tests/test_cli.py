@@ -351,11 +351,17 @@ def test_errors_are_in_words_of_the_command_line(tmp_path: Path, capsys: pytest.
     """Options are called what they are called here, not what they are called in Python."""
     save_network(diamond(), tmp_path / "net.npz")
     torch.save({"conv.weight": torch.zeros(2, 1, 3, 3)}, tmp_path / "net.pt")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "slope.pt")
     for name, arguments, words in (
         ("net.npz", ["--architecture", "a:b"], "--architecture is for checkpoint files"),
         ("net.npz", ["--input-shape", "3"], "--input-shape is (3,)"),
         ("net.pt", ["--architecture", "nowhere", "--input-shape", "3"], "--architecture 'nowhere' is no address"),
         ("net.pt", [], "--architecture MODULE:FACTORY and --input-shape."),
+        (
+            "slope.pt",
+            ["--architecture", "torch.nn:PReLU"],
+            "--input-shape, the shape of one sample, such as 784 or 3,32,32",
+        ),
     ):
         code, _, err = run(capsys, "export", str(tmp_path / name), str(tmp_path / "net.onnx"), *arguments)
         assert code == 2

@@ -306,3 +306,5 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert cli.main(["certify", net, "--start", net, "--out", out, "--quiet"]) == 2
     assert cli.main(["certify", net, "--start", out, "--domain", "0", "2", "--out", out, "--quiet"]) == 2
     assert "another domain" in capsys.readouterr().err
+    assert cli.main(["certify", net, "--start", str(tmp_path), "--out", out, "--quiet"]) == 2
+    assert "give a certificate.json or the folder that certify or analyze wrote" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from analyses.book.make import MADE, Outcome, read_outcome
 from milpcomp.files import replacing
 
 TEMPLATE = "page.html.j2"
+OUT = Path("figures")
+"""The folder that commands need not name."""
+
 NUMBER = re.compile(r"[-–+−]?[\d.,]*( ?%)?")
 """What is set flush right in tables."""
 
@@ -75,7 +79,13 @@ def write_index(entries: Sequence[Entry], out: Path) -> Path:
         for key, (title, whose) in CHAPTERS.items()
         if (found := [one for one in sections if one.entry.chapter == key])
     ]
-    text = environment.get_template(TEMPLATE).render(chapters=chapters, made=sum(one.made for one in sections))
+    text = environment.get_template(TEMPLATE).render(
+        chapters=chapters,
+        made=sum(one.made for one in sections),
+        tried=sum(one.outcome is not None for one in sections),
+        total=len(sections),
+        where="" if out == OUT else f" --out {shlex.quote(str(out))}",
+    )
     path = out / "index.html"
     with replacing(path) as stream:
         stream.write(text.encode())

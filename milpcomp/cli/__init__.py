@@ -19,6 +19,9 @@ from milpcomp.errors import MilpcompError
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 
 OPTION_WORDS = {
+    r"input_shape=, the shape of one sample, such as \(784,\) or \(3, 32, 32\), or example_input=, a batch of inputs": (
+        "--input-shape, the shape of one sample, such as 784 or 3,32,32"
+    ),
     r'architecture=, a module, a callable that makes it, or "package.module:factory",': "--architecture MODULE:FACTORY",
     r"architecture=(?=['\"])": "--architecture ",
     r"architecture=": "--architecture",

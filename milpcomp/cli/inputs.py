@@ -125,7 +125,12 @@ def start(options: argparse.Namespace) -> Report | None:
     from milpcomp.stability.storage import load_report
 
     require_result(options.start, "certificate", "certify")
-    return load_report(options.start)
+    try:
+        return load_report(options.start)
+    except ResultError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ResultError(f"{error}; give a certificate.json or the folder that certify or analyze wrote") from error
 
 
 def array(path: str, option: str) -> FloatArray:
