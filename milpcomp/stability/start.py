@@ -4,9 +4,10 @@
     verdicts      each with its stage, its proof and its witnesses: what rests on a solver's word goes on doing so
     proofs        as they are; the run adds a section (`milpcomp.stability.sections`)
 
-Nothing is proved again here. A report may be false, if someone changed its file; what is built on it is then false too,
-and `milpcomp.check` rejects the new report as it would have rejected the old one. Only what contradicts itself is
-refused at once.
+Nothing is proved again here. A report may be false, if someone changed its file; what is built on it may then be false
+too, and `milpcomp.check` rejects every verdict of the new report that its proofs do not give. To have checked the old
+one is not enough: the check is about verdicts, and bounds that a report states are no part of them. Only what
+contradicts itself is refused at once.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Verdict:
     proof : Proof
     lower, upper : float
         Proved bounds of the pre-activation over the domain, rounding included (for ``SOLVER`` and ``UNCERTIFIED``
-        verdicts these remain the bounds proved without).
+        verdicts these remain the bounds proved without). `milpcomp.check` derives its own, and names those.
     active_witness, inactive_witness : int or None
         Rows of `Report.witnesses`: an input with pre-activation > 0, and one with < 0.
     seconds : float
