@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -19,6 +20,9 @@ from milpcomp.errors import ResultError, SettingsError
 from milpcomp.network import Network
 from milpcomp.network.storage import save_network
 from milpcomp.progress import Snapshot
+from milpcomp.report.html import report_page
+from milpcomp.report.page import page
+from milpcomp.report.words import earlier_line
 from milpcomp.stability import funnel
 from milpcomp.stability.report import Report
 from milpcomp.stability.sections import Section
@@ -119,6 +123,12 @@ def test_a_file_is_as_good_as_the_report(tmp_path: Path) -> None:
     again = mc.load_report(mc.save_report(resumed, tmp_path / "second"))
     assert (again.verdicts, again.sections) == (resumed.verdicts, resumed.sections)
     assert again.settings["earlier"][0]["method"] == "funnel"
+    spent = again.settings["earlier"][0]["seconds_until_here"]
+    assert spent == sum(first.stage_seconds.values())
+    assert earlier_line(again) == f"of which {spent:.1f} s in earlier runs"
+    assert earlier_line(first) == ""
+    analysis = mc.analyze(network, BOX, start=again)
+    assert all(earlier_line(analysis.report) in write(analysis) for write in (page, report_page))
     assert mc.check(network, BOX, again).accepted
 
 
@@ -297,11 +307,14 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     save_network(diamond(), tmp_path / "net.npz")
     undecided = mc.certify(diamond(), mc.Box(0.0, 1.0), neurons={})
     assert undecided.counts()["undecided"] == 1
-    mc.save_report(undecided, tmp_path / "out")
+    mc.save_report(replace(undecided, stage_seconds={"bound": 61.25}), tmp_path / "out")
     net, out = str(tmp_path / "net.npz"), str(tmp_path / "out")
     assert cli.main(["certify", net, "--start", out, "--out", out, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["undecided"] == 0
+    assert cli.main(["certify", net, "--start", out, "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    assert re.search(r"\n +of which \d\d+\.\d s in earlier runs\n", capsys.readouterr().out)
     whole = mc.load_report(out)
+    assert earlier_line(whole) == "of which 61.2 s in earlier runs"
     assert mc.analyze(net, whole.domain, start=whole).report.verdicts == whole.verdicts
     assert cli.main(["certify", net, "--start", net, "--out", out, "--quiet"]) == 2
     assert cli.main(["certify", net, "--start", out, "--domain", "0", "2", "--out", out, "--quiet"]) == 2

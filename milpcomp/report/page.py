@@ -13,6 +13,7 @@ from milpcomp.report.words import (
     checked_line,
     deviation_line,
     domain_line,
+    earlier_line,
     ended_line,
     network_line,
     rejections,
@@ -58,7 +59,7 @@ def _head(analysis: Analysis) -> str:
 
 def _verdicts(analysis: Analysis) -> str:
     report = analysis.report
-    note, trusted = ended_line(report), solver_line(report)
+    note, trusted, earlier = ended_line(report), solver_line(report), earlier_line(report)
     return f"""\
 ## Verdicts
 
@@ -71,6 +72,7 @@ def _verdicts(analysis: Analysis) -> str:
 ### Who decided them, and where the time went
 
 {stage_table(report).markdown()}
+{f"Seconds of all stages, {earlier}.{chr(10)}{chr(10)}" if earlier else ""}\
 All steps: {seconds_line(analysis.seconds)}.
 """
 

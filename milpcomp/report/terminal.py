@@ -19,6 +19,7 @@ from milpcomp.report.words import (
     checked_line,
     deviation_line,
     domain_line,
+    earlier_line,
     ended_line,
     network_line,
     proof_line,
@@ -81,7 +82,7 @@ def show_certificate(source: str, network: Network, report: Report, written: str
     screen.table(verdict_table(report))
     screen.facts(
         [("evidence", proof_line(report)), ("", solver_line(report)), ("note", ended_line(report)),
-         ("time", seconds_line(report.stage_seconds)), ("written", written)]
+         ("time", seconds_line(report.stage_seconds)), ("", earlier_line(report)), ("written", written)]
     )  # fmt: skip
 
 

@@ -151,6 +151,17 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
 
 
+def earlier_line(report: Report) -> str:
+    """Return how much of the stages' time runs took from which this one went on; empty where there were none.
+
+    Limits are of a run, but the seconds of the stages count from the beginning of the first one.
+    """
+    earlier = report.settings.get("earlier")
+    last = earlier[-1] if isinstance(earlier, list | tuple) and earlier else None
+    spent = last.get("seconds_until_here") if isinstance(last, Mapping) else None
+    return f"of which {spent:.1f} s in earlier runs" if isinstance(spent, int | float) else ""
+
+
 def at_most(bound: float) -> str:
     """Return a bound with two digits, rounded up, so that what is proved of it holds of what is printed too."""
     exact = Decimal(bound)

@@ -64,11 +64,9 @@ class Settings:
             raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
         if not self.neuron_time_limit_s > 0:
             raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
-        if (
-            not isinstance(self.max_certificate_bytes, Real) or not self.max_certificate_bytes >= 0
-        ):  # not so is NaN, too
+        if not _is(self.max_certificate_bytes, Real) or not self.max_certificate_bytes >= 0:  # nor is NaN
             raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
-        if not isinstance(self.seed, Integral) or self.seed < 0:
+        if not _is(self.seed, Integral) or self.seed < 0:
             raise SettingsError(f"the seed must be a whole number >= 0, got {self.seed!r}")
         if self.layers is not None and self.neurons is not None:
             raise SettingsError("layers and neurons both say what to decide; give one of them")
@@ -96,6 +94,11 @@ class Settings:
                 raise SettingsError(f"{layer!r} has neurons 0 to {widths[layer] - 1}, but not {beyond}")
             masks[layer] = np.isin(np.arange(widths[layer]), units)
         return masks
+
+
+def _is(value: object, kind: type) -> bool:
+    """Tell whether a value is of a kind, whatever its annotation promises."""
+    return isinstance(value, kind)
 
 
 def check_device(device: str) -> None:

@@ -59,12 +59,16 @@ class Task:
     start: Report | None
 
     def options(self) -> dict[str, Any]:
-        """Return every option of the run, JSON-ready, and those of the runs that it goes on from."""
+        """Return every option of the run, JSON-ready, and those of the runs that it goes on from, with their times.
+
+        The stages of the last of these runs took ``seconds_until_here``, together with those before it.
+        """
         own = asdict(self.settings)
         if self.start is None:
             return own
         theirs = dict(self.start.settings)
-        return own | {"earlier": [*theirs.pop("earlier", ()), theirs]}
+        spent = {"seconds_until_here": sum(self.start.stage_seconds.values())}
+        return own | {"earlier": [*theirs.pop("earlier", ()), theirs | spent]}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of everything that takes part."""
