@@ -19,8 +19,8 @@ SUBGRADIENT = (
 )
 LOSS = (
     "The loss is the squared error over pixels; the mean training image alone has 0.067, and at l1 = 0.0002 hardly "
-    "more than that is learnt. Autoencoders are trained here with larger steps than the recipe of the classifiers has, in "
-    "which they stay at the mean image whatever l1 is."
+    "more than that is learnt. Autoencoders are trained here with larger steps than classifiers; with the steps of "
+    "these they stay at the mean image whatever l1 is."
 )
 RUNTIME = (
     "Time until all neurons are decided: by the funnel (bounds, witnesses, branch and bound, every verdict proved), "
