@@ -90,7 +90,34 @@ def test_csv_is_a_product_in_a_row(folder: Path) -> None:
         ("networks: [", r"jobs\.yaml, line 1: this is no YAML"),
         ("networks: [*.npz]\ndomains: [0, 1]", r"line 1: .*quote a pattern"),
         ("[]", "holds no jobs"),
-        ("{networks: nets/a.npz}", "a mapping with `networks` and `domains`"),
+        ("3", "a mapping with `networks` and `domains`"),
+        ("{networks: nets/a.npz}", "there is no `domains`; jobs are given"),
+        ("{netwroks: nets/a.npz, domains: [0, 1]}", r"unknown \['netwroks'\]; known are networks, domains"),
+        ("networks: nets/a.npz\ndomains: [0, 1]\nnetworks: nets/b.npz", "line 3: .*`networks` stands twice"),
+        ("{networks: nets/a.npz, domains: [{lower: 0, upper: 1, upper: 2}]}", "`upper` stands twice"),
+        ("{networks: nets/a.npz, domains: [2020-99-99, 1]}", "this is no YAML: month"),
+        ("{networks: [{path: nets/a.npz, input_shape: abc}], domains: [0, 1]}", "networks, entry 1: input_shape='abc'"),
+        (
+            "{networks: [{path: nets/a.npz, architecture: [1]}], domains: [0, 1]}",
+            "entry 1: architecture must be a text",
+        ),
+        ("{networks: [nets/a.npz, nets], domains: [0, 1]}", r'entry 2: .*nets is a folder; .*such as "nets/\*\.onnx"'),
+        (
+            "{networks: nets/a.npz, domains: [{lower: 0, upper: 1, radius: 3}]}",
+            r"\['radius'\] mean nothing beside `lower`",
+        ),
+        (
+            "{networks: nets/a.npz, domains: [{vnnlib: two.vnnlib, upper: 3}]}",
+            r"\['upper'\] mean nothing beside `vnnlib`",
+        ),
+        ("{networks: nets/a.npz, domains: [{around: x.npy, radius: [[1]]}]}", "the radius must be a number or a list"),
+        ("{networks: nets/a.npz, domains: [0, 1], settings: {device: 2020-01-01}}", "the setting device cannot be"),
+        ("{networks: nets/a.npz, domains: [0, 1], settings: {seed: }}", "the setting seed cannot be None"),
+        ("{networks: nets/a.npz, domains: [0, 1], task: [certify]}", r"unknown task \['certify'\]"),
+        ("{networks: nets/a.npz, domains: [0, 1], task: {}}", "unknown task {}"),
+        ("{networks: nets/a.npz, domains: [0, 1], memory_limit_mb: abc}", "memory_limit_mb must be .*'abc'"),
+        ("{networks: nets/a.npz, domains: [0, 1], memory_limit_mb: [1]}", r"memory_limit_mb must be .*\[1\]"),
+        ("{networks: nets/a.npz, domains: [0, 1], memory_limit_mb: .inf}", "memory_limit_mb must be .*inf"),
         ("{networks: nets/a.npz, domains: [0, 1], domain: 3}", r"unknown \['domain'\]"),
         ("{networks: [], domains: [0, 1]}", "`networks` is empty"),
         ("{networks: nets/c.npz, domains: [0, 1]}", r"networks, entry 1: there is no file .*c\.npz"),
@@ -118,7 +145,11 @@ def test_a_mistake_in_yaml_is_said_with_its_place(folder: Path, text: str, messa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: the columns must be named"),
+        ("", "line 1: the columns must be named, .* found none"),
+        ("network;lower;upper\nnets/a.npz;0;1\n", "with commas between; found 'network;lower;upper'"),
+        ("nets/a.npz,0,1\n", "line 1: the columns must be named, .* found 'nets/a.npz', '0', '1'"),
+        ("network,lower,lower\n", r"line 1: the columns \['lower'\] stand there twice"),
+        ("network,lower,upper,radius\nnets/a.npz,0,1,3\n", r"line 2, domains, entry 1: \['radius'\] mean nothing"),
         ("network,lower,upper,colour\n", r"line 1: unknown \['colour'\]"),
         ("network,lower,upper\nnets/a.npz,0\n", "line 2: it has not as many cells"),
         ("network,lower,upper\nnets/a.npz,0,1\nnets/a.npz,2,1\n", "line 3, domains, entry 1: the box is empty"),
@@ -130,6 +161,54 @@ def test_a_mistake_in_csv_is_said_with_its_line(folder: Path, text: str, message
     """Whatever is wrong, one error names the file, the line and what to do."""
     with pytest.raises(SettingsError, match=message):
         read(folder, text, "jobs.csv")
+
+
+def test_a_shape_may_be_one_number(folder: Path) -> None:
+    """In YAML, CSV and Python, n means (n,), as for `milpcomp.load`."""
+    yaml = read(folder, "{networks: {path: nets/a.npz, input_shape: 2}, domains: [0, 1]}")
+    csv = read(folder, "network,input_shape,lower,upper\nnets/a.npz,2,0,1\n", "jobs.csv")
+    python = Job(folder / "nets" / "a.npz", Box(0, 1), input_shape=2)
+    assert [job.input_shape for job in (*yaml, *csv, python)] == [(2,)] * 3
+    assert python.identity == Job(folder / "nets" / "a.npz", Box(0, 1), input_shape=(2,)).identity
+
+
+def test_keys_of_a_mapping_may_be_merged(folder: Path) -> None:
+    """A key that a merged mapping holds too does not stand twice."""
+    jobs = read(folder, "networks: nets/a.npz\ndomains:\n  - &a {lower: 0, upper: 1}\n  - {<<: *a, upper: 2}\n")
+    assert [job.domain_name for job in jobs] == ["[0, 1]", "[0, 2]"]
+
+
+def test_networks_of_one_name_are_told_apart(folder: Path) -> None:
+    """Where two files share a stem or a name, as much of their paths as it takes is shown; the path is as written."""
+    for name, source in (("n1/net.npz", "a"), ("n2/net.npz", "b"), ("n2/net.pt", "b")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "nets" / f"{source}.npz").read_bytes())
+    one = "{path: n1/net.npz, name: x}, {path: n2/net.npz, name: x}"
+    absolute = str(folder / "n1" / "net.npz")
+    found = {
+        text: [(job.network_name, job.path) for job in read(folder, f"{{networks: [{text}], domains: [0, 1]}}")]
+        for text in ("n*/net.npz", "n2/*", "{path: n*/*.npz, name: my}", one, absolute)
+    }
+    assert found["n*/net.npz"] == [("n1/net", "n1/net.npz"), ("n2/net", "n2/net.npz")]
+    assert found["n2/*"] == [("net.npz", "n2/net.npz"), ("net.pt", "n2/net.pt")]
+    assert [name for name, _ in found["{path: n*/*.npz, name: my}"]] == ["my n1/net", "my n2/net", "my a", "my b"]
+    assert [name for name, _ in found[one]] == ["x n1/net", "x n2/net"]
+    assert found[absolute] == [("net", absolute)]
+
+
+def test_settings_are_named_by_what_varies_or_was_written(folder: Path) -> None:
+    """A default is shown where other jobs differ from it, or where it was written; given names stay as they are."""
+    product = "networks: nets/a.npz, domains: [0, 1]"
+
+    def names(settings: str) -> list[str]:
+        return [job.settings_name for job in read(folder, f"{{{product}, settings: {settings}}}")]
+
+    assert names("[{seed: 0}, {seed: 1}]") == ["seed=0", "seed=1"]
+    assert names("{seed: 0}") == ["seed=0"]
+    assert names("[{}, {time_limit_s: 5}]") == ["time_limit_s=none", "time_limit_s=5.0"]
+    assert names("[{}, {seed: 1, name: mine}]") == ["", "mine"]
+    rows = read(folder, "network,lower,upper,seed\nnets/a.npz,0,1,\nnets/a.npz,0,1,1\n", "jobs.csv")
+    assert [job.settings_name for job in rows] == ["seed=0", "seed=1"]
 
 
 def test_files_of_jobs_that_cannot_be_read_are_named(folder: Path) -> None:

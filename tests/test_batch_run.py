@@ -24,6 +24,7 @@ from milpcomp.batches import run
 from milpcomp.batches.executor import Call, Done, Executor
 from milpcomp.batches.jobs import Job
 from milpcomp.batches.progress import BatchSnapshot, line, observing
+from milpcomp.batches.show import show_batch
 from milpcomp.batches.table import COLUMNS, SECONDS, BatchResult
 from milpcomp.cli import main
 from milpcomp.domain import Box
@@ -144,14 +145,30 @@ def test_analyze_is_the_default_task_and_leaves_its_folder(here: Callable[..., H
     assert mc.load_report(folder).counts()["stably_inactive"] == row["stably_inactive"] == 1
 
 
-def test_equal_jobs_are_done_once(here: Callable[..., Here], jobs: list[Job], tmp_path: Path) -> None:
-    """Two names for one content have two rows and one result."""
+def test_equal_jobs_are_one_row(
+    here: Callable[..., Here], jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two names for one content are one job, under the first name; the row and the output count the entries."""
     executor = here()
     shutil.copy(tmp_path / "net0.npz", tmp_path / "twin.npz")
-    result = mc.batch([jobs[0], Job(tmp_path / "twin.npz", Box(0.0, 0.5), "certify")], tmp_path / "out")
-    assert executor.begun == 1
-    assert [row["network"] for row in result.rows] == ["net0", "twin"]
-    assert result.rows[0]["digest"] == result.rows[1]["digest"]
+    result = mc.batch([jobs[0], Job(tmp_path / "twin.npz", Box(0.0, 0.5), "certify"), jobs[2]], tmp_path / "out")
+    assert executor.begun == 2
+    assert [(row["network"], row["entries"]) for row in result.rows] == [("net0", 2), ("net1", 1)]
+    show_batch(result)
+    assert "2 jobs: 2 done; of 3 entries, 1 repeated a job and was left out" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_jobs_in_python_are_told_apart(here: Callable[..., Here], jobs: list[Job], tmp_path: Path) -> None:
+    """Labels show the setting that differs, and the table the path as given and the bounds that all inputs share."""
+    here()
+    seeds = [replace(jobs[1], settings={"seed": seed}, settings_name="") for seed in (0, 1)]
+    uneven = replace(jobs[0], domain=Box([0.0, 0.0], [1.0, 0.1]), domain_name="uneven")
+    rows = mc.batch([*seeds, uneven], tmp_path / "out").rows
+    assert [row["settings"] for row in rows] == ["seed=0", "seed=1", "seed=0"]
+    assert [(row["lower"], row["upper"]) for row in rows] == [(0.0, 1.0), (0.0, 1.0), (None, None)]
+    assert {row["path"] for row in rows} == {str(tmp_path / "net0.npz")}
 
 
 # -------------------------------------------------------------------------------------------------------- going on
@@ -163,7 +180,7 @@ def test_what_ended_is_not_done_again(here: Callable[..., Here], jobs: list[Job]
     mc.batch(jobs[:2], tmp_path / "out")
     moved = tmp_path / "elsewhere.npz"
     (tmp_path / "net0.npz").rename(moved)
-    again = [replace(job, network=moved, network_name="net0") for job in jobs[:2]]
+    again = [replace(job, network=moved) for job in jobs[:2]]
     executor = here()
     result = mc.batch([*again, *jobs[2:]], tmp_path / "out")
     assert (executor.begun, result.found, result.notices) == (2, 2, ())
@@ -456,7 +473,7 @@ def test_jobs_in_processes_are_killed_and_limited_one_by_one(jobs: list[Job], tm
 def test_a_folder_that_cannot_be_used_is_refused(jobs: list[Job], tmp_path: Path) -> None:
     """A file in place of the folder is one clear error, before any work."""
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match=r"cannot make the folder .*file: it is a file; name another folder"):
         mc.batch(jobs, tmp_path / "file")
 
 
@@ -538,6 +555,9 @@ def test_the_command_tells_by_its_exit_code_whether_a_job_failed(
     assert main(["batch", str(tmp_path / "mixed.yaml"), *out, "--json", "--quiet"]) == 1
     rows = json.loads(capsys.readouterr().out)["jobs"]
     assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    (tmp_path / "shape.yaml").write_text("{networks: [{path: net0.npz, input_shape: abc}], domains: [0, 1]}")
+    assert main(["batch", str(tmp_path / "shape.yaml"), *out]) == 2
+    assert "shape.yaml, networks, entry 1: input_shape='abc' is no shape" in capsys.readouterr().err
     assert main(["batch", str(tmp_path / "none.yaml"), *out]) == 2
     assert "cannot read" in capsys.readouterr().err
     monkeypatch.setattr(Here, "finished", _interrupt)

@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from milpcomp.batches.jobs import Job
+from milpcomp.batches.jobs import Job, loading
 from milpcomp.domain import Box
 from milpcomp.errors import MilpcompError, SettingsError
 from milpcomp.vnnlib import read_vnnlib
 
-DOMAIN_KEYS = ("lower", "upper", "around", "radius", "clip", "vnnlib", "box")
+DOMAIN_KINDS = {
+    "lower": ("lower", "upper"), "around": ("around", "radius", "clip"), "vnnlib": ("vnnlib", "box")
+}  # fmt: skip
+"""The keys of a domain, by the one that tells its kind."""
+
+DOMAIN_KEYS = tuple(key for keys in DOMAIN_KINDS.values() for key in keys)
 NETWORK_KEYS = ("path", "architecture", "input_shape")
 PRODUCT_KEYS = ("networks", "domains", "settings", "task", "memory_limit_mb")
 
@@ -69,12 +74,21 @@ def _is_entry(content: Any) -> bool:
 def _networks(entry: Any, where: str, folder: Path) -> list[dict[str, Any]]:
     given = {"path": entry} if isinstance(entry, str) else entry
     _mapping(given, (*NETWORK_KEYS, "name"), where, "a path, or a mapping with `path`")
-    paths = _paths(given.get("path"), where, folder)
-    rest = part(given, NETWORK_KEYS[1:])
+    paths = _paths(given.get("path"), where, folder, "onnx")
+    with _naming(where):
+        rest = loading(given.get("architecture"), given.get("input_shape"))
     name = given.get("name")
     stems = [path.stem for path in paths]
     named = [str(name) if name and len(paths) == 1 else f"{name} {stem}" if name else stem for stem in stems]
-    return [{"network": path, "network_name": text, **rest} for path, text in zip(paths, named, strict=True)]
+    return [
+        {"network": path, "network_name": text, "path": _as_written(path, given["path"], folder), **rest}
+        for path, text in zip(paths, named, strict=True)
+    ]
+
+
+def _as_written(path: Path, pattern: str, folder: Path) -> str:
+    """Return a path that a pattern stands for, relative to the file of jobs if the pattern is."""
+    return str(path if Path(pattern).is_absolute() else path.relative_to(folder))
 
 
 def _domains(entry: Any, where: str, folder: Path) -> list[Named]:
@@ -83,6 +97,9 @@ def _domains(entry: Any, where: str, folder: Path) -> list[Named]:
     kinds = [kind for kind in ("lower", "around", "vnnlib") if kind in given]
     if len(kinds) != 1:
         raise SettingsError(f"{where}: give one of lower and upper, around and radius, or vnnlib; got {sorted(given)}")
+    own = DOMAIN_KINDS[kinds[0]]
+    if stray := [key for key in given if key not in (*own, "name")]:
+        raise SettingsError(f"{where}: {stray} mean nothing beside `{kinds[0]}`, which goes with {', '.join(own[1:])}")
     makers = {"lower": _bounds, "around": _balls, "vnnlib": _properties}
     with _naming(where):
         found = makers[kinds[0]](given, where, folder)
@@ -100,23 +117,28 @@ def _balls(given: Mapping[str, Any], where: str, folder: Path) -> list[Named]:
     radii = given.get("radius")
     if radii is None:
         raise SettingsError("around needs a radius")
+    radii = np.atleast_1d(_numbers(radii, folder))
+    if radii.ndim != 1 or not radii.size:
+        raise SettingsError(f"the radius must be a number or a list of numbers, got {given['radius']!r}")
     clip = None if given.get("clip") is None else np.asarray(_numbers(given["clip"], folder))
     if clip is not None and clip.shape != (2,):
         raise SettingsError(f"clip must be [least, greatest], got {given['clip']!r}")
     range_ = None if clip is None else (float(clip[0]), float(clip[1]))
     return [
         (f"{path.stem} +- {radius:g}", Box.around(_array(path), radius, range_))
-        for path in _paths(given["around"], where, folder)
-        for radius in np.atleast_1d(_numbers(radii, folder)).tolist()
+        for path in _paths(given["around"], where, folder, "npy")
+        for radius in radii.tolist()
     ]
 
 
 def _properties(given: Mapping[str, Any], where: str, folder: Path) -> list[Named]:
     found: list[Named] = []
-    for path in _paths(given["vnnlib"], where, folder):
+    for path in _paths(given["vnnlib"], where, folder, "vnnlib"):
         boxes = read_vnnlib(path)
         chosen = given.get("box")
-        if chosen is not None and (not isinstance(chosen, int) or not 1 <= chosen <= len(boxes)):
+        if chosen is not None and (
+            isinstance(chosen, bool) or not isinstance(chosen, int) or not 1 <= chosen <= len(boxes)
+        ):
             raise SettingsError(f"{path} describes {len(boxes)} boxes, and {chosen!r} is none of them")
         for number, box in enumerate(boxes, start=1):
             if chosen in (None, number):
@@ -133,12 +155,16 @@ def _settings(entry: Any, where: str, folder: Path) -> tuple[str, dict[str, Any]
     return "" if name is None else str(name), chosen
 
 
-def _paths(pattern: Any, where: str, folder: Path) -> list[Path]:
+def _paths(pattern: Any, where: str, folder: Path, suffix: str) -> list[Path]:
+    """Return the files that a path or pattern stands for; `suffix` is one that they may have."""
     if not isinstance(pattern, str):
         raise SettingsError(f"{where}: a path or pattern is a text, got {pattern!r}")
-    if (folder / pattern).exists():
-        return [folder / pattern]
-    found = sorted(glob.glob(str(folder / pattern), recursive=True))
+    exact = (folder / pattern).exists()
+    found = [str(folder / pattern)] if exact else sorted(glob.glob(str(folder / pattern), recursive=True))
+    for path in found:
+        if Path(path).is_dir():
+            inside = str(Path(_as_written(Path(path), pattern, folder)) / f"*.{suffix}")
+            raise SettingsError(f'{where}: {path} is a folder; give the files in it, such as "{inside}"')
     if not found:
         raise SettingsError(f"{where}: there is no file {folder / pattern}; paths are relative to the file of jobs")
     return [Path(path) for path in found]

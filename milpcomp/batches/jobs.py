@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from milpcomp.domain import Box
 from milpcomp.errors import SettingsError
 from milpcomp.files import PathLike
 from milpcomp.network import Network
+from milpcomp.network.load import sample_shape
 
 _BOTH: dict[str, Any] = {
     "method": "funnel", "backend": "highs", "time_limit_s": None, "data": None, "device": "cpu", "seed": 0
@@ -25,6 +27,8 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 """What can be done, and the settings of each with their defaults."""
 
+_OPTIONAL = ("time_limit_s", "data", "layers")
+_TEXTS = ("method", "backend", "device")
 _NUMBERS = {"time_limit_s": float, "neuron_time_limit_s": float, "max_certificate_bytes": int, "seed": int}
 
 
@@ -50,6 +54,8 @@ class Job:
     network_name, domain_name, settings_name : str
         What the table calls them; made up if empty, that of the settings from those that are not at their defaults.
         Names are no part of what a job is.
+    path : str
+        What the table calls the network's file; as it was given if empty.
 
     Raises
     ------
@@ -62,26 +68,27 @@ class Job:
     task: str = "analyze"
     settings: Mapping[str, Any] = field(default_factory=dict)
     architecture: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    input_shape: int | Sequence[int] | None = None
     memory_limit_mb: float | None = None
     network_name: str = ""
     domain_name: str = ""
     settings_name: str = ""
+    path: str = ""
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
+        if self.task not in list(TASKS):  # a list, as what is no text may have no hash
             raise SettingsError(f"unknown task {self.task!r}; choose one of {', '.join(TASKS)}")
-        if self.memory_limit_mb is not None and not self.memory_limit_mb > 0:
-            raise SettingsError(f"memory_limit_mb must be a positive number, got {self.memory_limit_mb!r}")
         network = self.network if isinstance(self.network, Network) else Path(os.path.abspath(self.network))
         settings = _checked(self.task, self.settings)
         made: dict[str, Any] = {
             "network": network,
             "settings": settings,
-            "input_shape": None if self.input_shape is None else tuple(self.input_shape),
+            **loading(self.architecture, self.input_shape),
+            "memory_limit_mb": _memory(self.memory_limit_mb),
             "network_name": self.network_name or (network.stem if isinstance(network, Path) else network.digest[:12]),
             "domain_name": self.domain_name or _domain_name(self.domain),
-            "settings_name": self.settings_name or _settings_name(self.task, settings),
+            "settings_name": self.settings_name or settings_name(self.task, settings),
+            "path": self.path or ("" if isinstance(self.network, Network) else str(self.network)),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -101,13 +108,55 @@ class Job:
         """Return what the job is with the files as they are now; see `identity`, which is what it was at first."""
         data = self.settings["data"]
         content = {**self.settings, "task": self.task, "data": None if data is None else file_digest(data)}
-        network = network_digest(self.network, self.architecture, self.input_shape)
+        network = network_digest(self.network, **loading(self.architecture, self.input_shape))
         return Identity(network, self.domain.digest, text_digest(content))
 
     @property
     def name(self) -> str:
         """The job in words."""
         return ", ".join(part for part in (self.network_name, self.domain_name, self.settings_name) if part)
+
+
+def loading(architecture: Any, input_shape: Any) -> dict[str, Any]:
+    """Return how a network is loaded, checked: the options of `milpcomp.load`, each None if it is not given.
+
+    Raises
+    ------
+    SettingsError
+        If one cannot be used.
+    """
+    if architecture is not None and not isinstance(architecture, str):
+        raise SettingsError(f'architecture must be a text "package.module:factory", got {architecture!r}')
+    return {
+        "architecture": architecture, "input_shape": None if input_shape is None else sample_shape(input_shape)
+    }  # fmt: skip
+
+
+def settings_name(task: str, settings: Mapping[str, Any], shown: Collection[str] = ()) -> str:
+    """Return what settings are called: those that are not at their defaults, and those that are to be shown."""
+    said = [name for name, default in TASKS[task].items() if name in shown or settings[name] != default]
+    return " ".join(f"{name}={'none' if settings[name] is None else settings[name]}" for name in said)
+
+
+def uniform(domain: Box) -> tuple[float, float] | None:
+    """Return the bounds that all elements of a domain share, None if they differ."""
+    low, high = domain.lower, domain.upper
+    if low.size and (low == low.flat[0]).all() and (high == high.flat[0]).all():
+        return float(low.flat[0]), float(high.flat[0])
+    return None
+
+
+def _memory(limit_mb: Any) -> float | None:
+    """Return a limit of memory as a number; whoever wrote 4e3 into a YAML file gave a text."""
+    if limit_mb is None:
+        return None
+    try:
+        number = math.nan if isinstance(limit_mb, bool) else float(limit_mb)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise SettingsError(f"memory_limit_mb must be a positive number, got {limit_mb!r}")
+    return number
 
 
 def _checked(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,9 +183,11 @@ def _checked(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(name: str, value: Any) -> Any:
     """Return a setting in its own type; whoever wrote 1e-3 into a YAML file gave a text."""
-    if value is None:
+    if value is None and name in _OPTIONAL:
         return None
     try:
+        if name in _TEXTS and not isinstance(value, str):
+            raise ValueError
         if name in _NUMBERS:
             number = float(value)
             if isinstance(value, bool) or _NUMBERS[name](number) != number:
@@ -156,11 +207,5 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _domain_name(domain: Box) -> str:
-    low, high = domain.lower, domain.upper
-    if low.size and (low == low.flat[0]).all() and (high == high.flat[0]).all():
-        return f"[{low.flat[0]:g}, {high.flat[0]:g}]"
-    return f"box {domain.digest[:8]}"
-
-
-def _settings_name(task: str, settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in settings.items() if value != TASKS[task][name])
+    bounds = uniform(domain)
+    return f"box {domain.digest[:8]}" if bounds is None else f"[{bounds[0]:g}, {bounds[1]:g}]"

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from milpcomp.batches.executor import Call, Done, Executor
-from milpcomp.batches.jobs import Job
+from milpcomp.batches.jobs import Job, loading
+from milpcomp.batches.names import told_apart
 from milpcomp.batches.places import place
 from milpcomp.batches.progress import BatchObserver, BatchSnapshot, observing
 from milpcomp.batches.reading import read_jobs
@@ -56,7 +57,8 @@ def batch(
     Parameters
     ----------
     jobs : path or sequence of Job
-        A .yaml or .csv file (see `milpcomp.batches.reading`), or jobs. Equal ones are done once.
+        A .yaml or .csv file (see `milpcomp.batches.reading`), or jobs. Equal ones are done once, and named
+        as the first of them.
     out : path
         Folder for table.csv, table.parquet (where pyarrow is installed) and jobs/, with result.json and the files of
         `milpcomp.analyze` or `milpcomp.certify` for each job. Jobs that ended there in an earlier run are not done
@@ -73,7 +75,7 @@ def batch(
     Returns
     -------
     BatchResult
-        With a row for every job, failed ones included.
+        With a row for every job, failed ones included; equal ones have one.
 
     Raises
     ------
@@ -89,10 +91,13 @@ def batch(
     >>> result = mc.batch("jobs.yaml", "out")
     >>> result.frame().groupby("domain")["stably_inactive"].sum()
     """
-    listed = read_jobs(jobs) if isinstance(jobs, str) or hasattr(jobs, "__fspath__") else tuple(jobs)
+    listed = read_jobs(jobs) if isinstance(jobs, str) or hasattr(jobs, "__fspath__") else told_apart(jobs)
     store = Store(out)
     with observing(progress) as notify, store.locked():
-        run = _Run(store, {job.identity.digest: job for job in listed}, notify)
+        run = _Run(store, {}, notify)
+        for job in listed:
+            run.jobs.setdefault(job.identity.digest, job)
+            run.entries[job.identity.digest] += 1
         run.look(retry_failed)
         try:
             if run.open:
@@ -100,9 +105,9 @@ def batch(
                     run.work(executor)
         except BaseException:
             with contextlib.suppress(OutputError):  # what is wrong is being raised already
-                write_table(run.rows(listed), store.folder)
+                write_table(run.rows(), store.folder)
             raise
-        rows = run.rows(listed)
+        rows = run.rows()
         write_table(rows, store.folder)
     return BatchResult(tuple(rows), store.folder, run.found, tuple(run.notices))
 
@@ -114,6 +119,7 @@ class _Run:
     store: Store
     jobs: dict[str, Job]
     notify: BatchObserver
+    entries: Counter[str] = field(default_factory=Counter)
     ended: dict[str, Ended] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     found: int = 0
@@ -181,9 +187,9 @@ class _Run:
         self.store.save(job.identity, _about(job), ended, files)
         self.ended[done.key] = ended
 
-    def rows(self, listed: Sequence[Job]) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the table."""
-        return [row(job, self.ended.get(job.identity.digest)) for job in listed]
+        return [row(job, self.ended.get(digest), self.entries[digest]) for digest, job in self.jobs.items()]
 
     def notice(self, text: str, executor: Executor | None = None) -> None:
         """Tell of something that a user should know, and keep it."""
@@ -220,8 +226,7 @@ def _machine_failed(ended: Ended) -> bool:
 def _about(job: Job) -> dict[str, Any]:
     return {
         "network": str(job.network_name) if not hasattr(job.network, "__fspath__") else str(job.network),
-        "architecture": job.architecture,
-        "input_shape": None if job.input_shape is None else list(job.input_shape),
+        **loading(job.architecture, job.input_shape),
         "domain": repr(job.domain),
         "task": job.task,
         "settings": dict(job.settings),

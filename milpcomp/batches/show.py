@@ -58,4 +58,11 @@ def _sum(result: BatchResult) -> str:
     parts = [f"{done:,} done"]
     parts += [f"{len(result.failed):,} failed"] if result.failed else []
     parts += [f"{result.found:,} of them in an earlier run"] if result.found else []
-    return f"{many(len(result.rows), 'job')}: {', '.join(parts)}"
+    entries = sum(row["entries"] for row in result.rows)
+    repeated = entries - len(result.rows)
+    again = f"; of {entries:,} entries, {repeated:,} repeated a job and {_was(repeated)} left out" if repeated else ""
+    return f"{many(len(result.rows), 'job')}: {', '.join(parts)}{again}"
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"

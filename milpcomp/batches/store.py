@@ -81,6 +81,9 @@ class Store:
         try:
             self._jobs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            for path in (self.folder, self._jobs):
+                if path.exists() and not path.is_dir():
+                    raise OutputError(f"cannot make the folder {path}: it is a file; name another folder") from error
             raise OutputError(f"cannot make the folder {self._jobs}: {error.strerror or error}") from error
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """All jobs of a batch in one table, a row each, in the order of the jobs.
 
-Columns in ``SECONDS`` tell times, which no two runs share; all others are the same whenever and wherever a job runs, as
-long as it ends by itself and not by a limit.
+Columns in ``SECONDS`` tell times, which no two runs share; all others are the same whenever and wherever the same jobs
+run, as long as they end by themselves and not by a limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milpcomp.batches.jobs import Job
+from milpcomp.batches.jobs import Job, uniform
 from milpcomp.batches.store import Ended
 from milpcomp.errors import OutputError
 from milpcomp.files import replacing
@@ -21,8 +21,10 @@ from milpcomp.files import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-ABOUT = ("network", "domain", "settings", "task", "status", "failure", "error", "ended")
+ABOUT = ("network", "path", "domain", "settings", "task", "status", "failure", "error", "ended")
 DIGESTS = ("network_digest", "domain_digest", "digest")
+BOUNDS = ("lower", "upper")
+ENTRIES = ("entries",)
 COUNTS = (
     "neurons", "stably_inactive", "stably_active", "unstable", "undecided", "certified", "witnessed", "uncertified",
     "solver", "parameters", "flops", "neurons_after", "parameters_after", "flops_after",
@@ -31,7 +33,7 @@ NUMBERS = ("deviation_bound", "measured_gap")
 TRUTHS = ("on_trust", "accepted")
 SECONDS = ("seconds", "seconds_load", "seconds_certify", "seconds_compress", "seconds_check")
 
-COLUMNS = (*ABOUT, *COUNTS, *NUMBERS, *TRUTHS, *SECONDS, *DIGESTS)
+COLUMNS = (*ABOUT, *BOUNDS, *ENTRIES, *COUNTS, *NUMBERS, *TRUTHS, *SECONDS, *DIGESTS)
 """Their order."""
 
 Row = dict[str, Any]
@@ -44,7 +46,8 @@ class BatchResult:
     Parameters
     ----------
     rows : tuple of dict
-        One for each job, in their order, with the keys of `COLUMNS`; None where a value does not apply.
+        One for each job, in their order, with the keys of `COLUMNS`; None where a value does not apply. Entries that
+        are the same job by content share the row of the first, which counts them.
     out : Path
         The folder that holds the table and the results of every job.
     found : int
@@ -81,9 +84,11 @@ class BatchResult:
         return pd.DataFrame(self.rows, columns=list(COLUMNS))
 
 
-def row(job: Job, ended: Ended | None) -> Row:
-    """Return the row of a job; None stands for a job that has not ended."""
+def row(job: Job, ended: Ended | None, entries: int = 1) -> Row:
+    """Return the row of a job that so many entries name; None stands for a job that has not ended."""
     content: Row = dict.fromkeys(COLUMNS)
+    content |= {"path": job.path or None, "entries": entries}
+    content |= dict(zip(BOUNDS, uniform(job.domain) or (None, None), strict=True))
     content |= {"network": job.network_name, "domain": job.domain_name, "settings": job.settings_name}
     content |= {"task": job.task, "status": "open", "digest": job.identity.digest}
     content["domain_digest"] = job.identity.domain
@@ -117,8 +122,8 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     except ImportError:
         target.unlink(missing_ok=True)  # it would tell of an earlier run
         return
-    types = dict.fromkeys((*ABOUT, *DIGESTS), pa.string()) | dict.fromkeys(COUNTS, pa.int64())
-    types |= dict.fromkeys((*NUMBERS, *SECONDS), pa.float64()) | dict.fromkeys(TRUTHS, pa.bool_())
+    types = dict.fromkeys((*ABOUT, *DIGESTS), pa.string()) | dict.fromkeys((*ENTRIES, *COUNTS), pa.int64())
+    types |= dict.fromkeys((*BOUNDS, *NUMBERS, *SECONDS), pa.float64()) | dict.fromkeys(TRUTHS, pa.bool_())
     table = pa.Table.from_pylist(list(rows), schema=pa.schema([(name, types[name]) for name in COLUMNS]))
     try:
         with replacing(target) as stream:

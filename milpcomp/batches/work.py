@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from milpcomp.batches.jobs import Job
+from milpcomp.batches.jobs import Job, loading
 from milpcomp.batches.worker import tell
 from milpcomp.domain import FloatArray
 from milpcomp.errors import ResultError, SettingsError
@@ -103,7 +103,7 @@ def _analyze(job: Job, samples: FloatArray | None, folder: Path) -> tuple[dict[s
 
     settings = {**job.settings, "data": samples}
     analysis = analyze(
-        job.network, job.domain, folder, architecture=job.architecture, input_shape=job.input_shape,
+        job.network, job.domain, folder, **loading(job.architecture, job.input_shape),
         progress=_Teller(), **settings,
     )  # fmt: skip
     seconds = {**analysis.seconds, **{f"stage {k}": s for k, s in analysis.report.stage_seconds.items()}}
@@ -117,7 +117,7 @@ def _certify(job: Job, samples: FloatArray | None, folder: Path) -> tuple[dict[s
     from milpcomp.stability.storage import save_report
 
     begun = time.monotonic()
-    network = load(job.network, job.architecture, None, job.input_shape)
+    network = load(job.network, **loading(job.architecture, job.input_shape))
     loaded = time.monotonic()
     report = certify(network, job.domain, progress=_Teller(), **{**job.settings, "data": samples})
     seconds = {"load": loaded - begun, "certify": time.monotonic() - loaded}

@@ -27,7 +27,7 @@ OPTION_WORDS = {
     r"architecture=": "--architecture",
     r"input_shape=?": "--input-shape",
 }
-"""What Python users call an option, and what it is called here."""
+"""What Python users call an option, and what it is called here, by the commands that have these options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +56,9 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.flush()  # here, where a pipe that nobody reads any more can still be dealt with
         return code
     except MilpcompError as error:
-        message = _in_options(" ".join(str(error).split()))  # one line, whatever a library put into it
+        message = " ".join(str(error).split())  # one line, whatever a library put into it
+        if hasattr(options, "architecture"):  # else such words are keys of a file, as in one of jobs
+            message = _in_options(message)
         print(f"milpcomp: error: {message}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

@@ -67,7 +67,7 @@ def load(
     >>> network = load("resnet.th", architecture="my_models.resnet:resnet20", input_shape=(3, 32, 32))
     >>> network = load(module.eval(), input_shape=(784,))
     """
-    shape = None if input_shape is None else _shape(input_shape)
+    shape = None if input_shape is None else sample_shape(input_shape)
     if isinstance(source, str | os.PathLike):
         return _from_file(Path(source), architecture, example_input, shape)
     if architecture is not None:
@@ -83,7 +83,14 @@ def load(
     return network_from_module(source, example_input, shape)
 
 
-def _shape(given: int | Sequence[int]) -> tuple[int, ...]:
+def sample_shape(given: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of one sample from how a user writes it; n means (n,).
+
+    Raises
+    ------
+    SettingsError
+        If it is none.
+    """
     try:
         shape = tuple(operator.index(n) for n in np.atleast_1d(np.asarray(given)))
     except (TypeError, ValueError):
