@@ -13,12 +13,14 @@ import pytest
 
 import milpcomp as mc
 from milpcomp.checker.result import Entry, Finding
+from milpcomp.compression.result import Skipped
 from milpcomp.cost import cost
-from milpcomp.network import INPUT, Dense, Network, Node, Rectifier
-from milpcomp.report import html, recipe
+from milpcomp.network import INPUT, Conv2d, Dense, Network, Node, Rectifier, Reshape
+from milpcomp.report import html, kept, recipe
 from milpcomp.report.folder import RESULTS
 from milpcomp.report.html import report_page
 from milpcomp.report.html_figures import MOST_BARS
+from milpcomp.report.page import page
 from milpcomp.report.witness_images import examples
 from milpcomp.report.words import at_most, short
 from milpcomp.stability.report import Report
@@ -232,6 +234,40 @@ def test_page_without_gain() -> None:
     text = Page(report_page(mc.analyze(network, mc.Box(0.0, 1.0)))).text
     assert "No neuron could be removed: of 2 hidden neurons, 2 switch on and off within the domain." in text
     assert "The network was left as it is." in text
+
+
+def partly_stable() -> tuple[Network, mc.Box]:
+    """Return one map of two neurons, y = relu(x1) + relu(x2), and a domain on which the first of them is always 0."""
+    network = chain((1, 1, 2), Conv2d(np.ones((1, 1, 1, 1))), Rectifier(), Reshape((2,)), Dense([[1.0, 1.0]]))
+    return network, mc.Box(np.array([[[-2.0, -1.0]]]), np.array([[[-1.0, 1.0]]]))
+
+
+def test_page_of_neurons_that_are_stable_in_part_of_a_map() -> None:
+    """Neurons that are always 0 stay where the rest of their map does not; both reports say so, and not "needed"."""
+    found = mc.analyze(*partly_stable())
+    assert found.report.counts() == {"stably_inactive": 1, "stably_active": 0, "unstable": 1, "undecided": 0}
+    said = f"No neuron could be removed: of 2 hidden neurons, 1 {kept.UNSTABLE}; 1 {kept.PART}."
+    assert said in Page(report_page(found)).text
+    assert said in page(found)
+
+
+@pytest.mark.parametrize(
+    ("proof", "trust", "skipped", "reason"),
+    [
+        (Proof.CERTIFIED, False, (), kept.NEEDED),
+        (Proof.SOLVER, False, (), kept.TRUST),
+        (Proof.SOLVER, True, (), kept.NEEDED),
+        (Proof.CERTIFIED, False, (Skipped("1", "Merge", (0,), "too much"),), kept.LEFT_OUT),
+    ],
+)
+def test_reasons_of_dense_layers(proof: Proof, trust: bool, skipped: tuple[Skipped, ...], reason: str) -> None:
+    """A stable unit of a dense layer is needed, or not to be believed, or would have changed the output too much."""
+    network = chain((1,), Dense([[1.0]], [2.0]), Rectifier(), Dense([[1.0]]))
+    report = mc.certify(network, mc.Box(0.0, 1.0))
+    done = replace(mc.compress(network, report), before=cost(network), trust_solver=trust, skipped=skipped)
+    (verdict,) = report.verdicts
+    words = kept.nothing_removed(network, replace(report, verdicts=(replace(verdict, proof=proof),)), done)
+    assert words == f"No neuron could be removed: of 1 hidden neuron, 1 {reason}."
 
 
 def test_page_of_what_was_rejected(analysis: mc.Analysis) -> None:

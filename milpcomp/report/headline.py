@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from milpcomp.report.analysis import Analysis
+from milpcomp.report.kept import nothing_removed
 from milpcomp.report.tables import change, count, on_trust, solver_count
 from milpcomp.report.words import at_most, many
 from milpcomp.stability.verdict import STABLE, Phase
@@ -47,22 +48,12 @@ def cards(analysis: Analysis) -> tuple[Card, ...]:
 
 def _removed(analysis: Analysis) -> str:
     before, after = analysis.compression.before, analysis.compression.after
-    if not before.neurons:
-        return "The network has no hidden neurons, so there was nothing to decide."
     if after.neurons < before.neurons:
         return (
             f"{count(before.neurons - after.neurons)} of the {many(before.neurons, 'hidden neuron')} "
             f"({change(before.neurons, after.neurons).lstrip('-')}) are not needed on this domain and were removed."
         )
-    counts = analysis.report.counts()
-    why = [
-        f"{count(counts[phase])} {words}"
-        for phase, words in (("unstable", "switch on and off within the domain"), ("undecided", "are undecided"))
-        if counts[phase]
-    ]
-    stable = sum(counts[phase.value] for phase in STABLE)
-    why += [f"{count(stable)} are stable, but needed"] if stable else []
-    return f"No neuron could be removed: of {many(before.neurons, 'hidden neuron')}, {', '.join(why)}."
+    return nothing_removed(analysis.network, analysis.report, analysis.compression)
 
 
 def _same(analysis: Analysis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from milpcomp.report.analysis import Analysis
+from milpcomp.report.kept import nothing_removed
 from milpcomp.report.recipe import FILES, check_command, digests, python_lines, settings
 from milpcomp.report.sizes import edit_table, layer_size_table, size_table
 from milpcomp.report.tables import count, proof_table, stage_table, verdict_table
@@ -78,7 +79,7 @@ All steps: {seconds_line(analysis.seconds)}.
 
 
 def _compression(analysis: Analysis) -> str:
-    compression = analysis.compression
+    compression, edits = analysis.compression, edit_table(analysis.compression)
     left_out = "".join(
         f"* {entry.layer}, {entry.kind} of {count(len(entry.channels))} channels: {entry.reason}\n"
         for entry in compression.skipped
@@ -87,7 +88,7 @@ def _compression(analysis: Analysis) -> str:
 ## What was removed
 
 {size_table(compression.before, compression.after).markdown()}
-{edit_table(compression).markdown() if compression.edits else "Nothing could be removed."}
+{edits.markdown() if edits.rows else nothing_removed(analysis.network, analysis.report, compression)}
 {f"Possible, but left out:{chr(10)}{chr(10)}{left_out}" if left_out else ""}
 ### By layer
 
