@@ -133,6 +133,15 @@ def test_every_job_has_its_row_and_its_folder(here: Callable[..., Here], jobs: l
             assert again[column].tolist() == frame[column].tolist()
 
 
+def test_every_column_is_explained() -> None:
+    """The page on batches says of each column what it is, and of no other."""
+    lines = (
+        (ROOT / "docs" / "batch.md").read_text().split("| columns | what they say |")[1].split("\n\n")[0].split("\n")
+    )
+    explained = [name.strip(" `") for line in lines[2:] for name in line.split("|")[1].split(",")]
+    assert sorted(explained) == sorted(COLUMNS)
+
+
 def test_analyze_is_the_default_task_and_leaves_its_folder(here: Callable[..., Here], tmp_path: Path) -> None:
     """A job of a network in memory is certified, compressed and checked; its files are those of an analysis."""
     here()
