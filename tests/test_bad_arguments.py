@@ -38,6 +38,14 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: mc.compress(SCALAR, mc.certify(SCALAR, mc.Box(0.0, 1.0))),
         "at least one axis",
     ),
+    "an endless time limit": (
+        lambda: mc.certify(diamond(), mc.Box(0.0, 1.0), time_limit_s=float("inf")),
+        "positive number of seconds, got inf; None is no limit",
+    ),
+    "an endless limit per neuron": (
+        lambda: mc.certify(diamond(), mc.Box(0.0, 1.0), neuron_time_limit_s=float("inf")),
+        "positive and finite, got inf",
+    ),
     "rotating a number": (lambda: mc.rotate(3, torch.zeros(1, 4)), "needs a torch module, got int"),  # type: ignore[arg-type]
     "a radius in letters": (lambda: mc.Box.around(np.zeros(4), "a"), "radius of a box must be >= 0, got 'a'"),  # type: ignore[arg-type]
     "one sample to select on": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -60,10 +61,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise SettingsError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}")
-        if self.time_limit_s is not None and not self.time_limit_s > 0:
-            raise SettingsError(f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}")
-        if not self.neuron_time_limit_s > 0:
-            raise SettingsError(f"the limit per neuron must be positive, got {self.neuron_time_limit_s!r}")
+        if self.time_limit_s is not None and not 0 < self.time_limit_s < math.inf:
+            raise SettingsError(
+                f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}; None is no limit"
+            )
+        if not 0 < self.neuron_time_limit_s < math.inf:
+            raise SettingsError(f"the limit per neuron must be positive and finite, got {self.neuron_time_limit_s!r}")
         if not _is(self.max_certificate_bytes, Real) or not self.max_certificate_bytes >= 0:  # nor is NaN
             raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
         if not _is(self.seed, Integral) or self.seed < 0:
