@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_one_step_by_hand() -> None:
         train(_recipe(stage), run, samples, samples, lambda *_: None)
         return float(slopes(model)["0"].detach())
 
-    pull = 0.1 / (1 + np.e)  # rate times minus the gradient: softmax probability of the other class
+    pull = 0.1 / (1 + math.e)  # rate times minus the gradient: softmax probability of the other class
     assert slope_after(None) == pytest.approx(1 + pull, abs=1e-6)
     assert slope_after("proximal") == pytest.approx(1 + pull - 0.1 / (1 - 0.5) * 0.2, abs=1e-6)
     assert slope_after("subgradient") == pytest.approx(1 + pull - 0.1 * 0.2, abs=1e-6)
