@@ -97,7 +97,7 @@ class ResultFiles:
             raise ResultError(f"{readable} and {numbers.name} are damaged or not of one {self.name}; {again}")
         try:
             return decode(structure, arrays)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             reason = error if isinstance(error, MilpcompError) else f"{type(error).__name__}: {error}"
             raise ResultError(f"{readable} is not a complete {self.name} ({reason}); {again}") from error
 

@@ -231,6 +231,36 @@ def test_a_damaged_result_is_noticed_and_done_again(
     assert mc.batch(jobs[:2], tmp_path / "out").found == 2
 
 
+def test_what_stands_in_the_place_of_a_folder_makes_room(
+    here: Callable[..., Here], jobs: list[Job], tmp_path: Path
+) -> None:
+    """A link to nowhere, to itself or to a file where the folder of a job belongs is replaced, and nothing stays."""
+    here()
+    first = mc.batch(jobs[:3], tmp_path / "out")
+    nowhere, loop, file = (tmp_path / "out" / "jobs" / job.identity.digest[:24] for job in jobs[:3])
+    for folder in (nowhere, loop, file):
+        shutil.rmtree(folder)
+    nowhere.symlink_to(tmp_path / "none")
+    loop.symlink_to(loop)
+    file.write_text("in the way")
+    assert lasting(mc.batch(jobs[:3], tmp_path / "out")) == lasting(first)
+    assert mc.batch(jobs[:3], tmp_path / "out").found == 3
+    assert sorted(path.name for path in (tmp_path / "out" / "jobs").iterdir()) == sorted(
+        path.name for path in (nowhere, loop, file)
+    )
+
+
+def test_names_that_are_no_text_are_written_readably(here: Callable[..., Here], tmp_path: Path) -> None:
+    """A file name that is not UTF-8 is in the table with what is foreign spelled out."""
+    here()
+    name = os.fsdecode(b"caf\xe9.npz")
+    save_network(diamond(), tmp_path / "plain.npz")
+    (tmp_path / "plain.npz").rename(tmp_path / name)
+    result = mc.batch([Job(tmp_path / name, Box(0.0, 1.0), "certify")], tmp_path / "out")
+    assert [(row["network"], row["status"]) for row in result.rows] == [(r"caf\udce9", "done")]
+    assert r"caf\udce9" in (tmp_path / "out" / "table.csv").read_text(encoding="utf-8")
+
+
 def test_an_interrupted_run_writes_the_table_and_goes_on(
     here: Callable[..., Here], jobs: list[Job], tmp_path: Path
 ) -> None:

@@ -116,7 +116,7 @@ class Store:
                 stream.write(f"process {os.getpid()} on {socket.gethostname()}")
                 stream.flush()
             for draft in self._jobs.glob(f"{DRAFT}*"):
-                shutil.rmtree(draft, ignore_errors=True)
+                _discard(draft)
             yield
 
     def path(self, identity: Identity) -> Path:
@@ -191,13 +191,22 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _replace(self, target: Path, draft: Path) -> None:
-        if target.exists():
+        if os.path.lexists(target):  # a link that leads nowhere is in the way, too
             old = self._jobs / f"{DRAFT}{secrets.token_hex(8)}"
             target.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
         draft.rename(target)
         handle = os.open(self._jobs, os.O_RDONLY)
         try:
             os.fsync(handle)  # the name, too, survives a power cut
         finally:
             os.close(handle)
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, or the file or link that stands in its place, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -98,7 +98,12 @@ def row(job: Job, ended: Ended | None, entries: int = 1) -> Row:
             content |= {"failure": ended.kind, "error": ended.error}
         content |= {key: value for key, value in ended.row.items() if key in content}
         content |= {f"seconds_{key}": ended.seconds[key] for key in ended.seconds if f"seconds_{key}" in content}
-    return content
+    return {key: _text(value) if isinstance(value, str) else value for key, value in content.items()}
+
+
+def _text(value: str) -> str:
+    r"""Return a text that any file can hold: what a file name has that is no UTF-8 is written as ``\udce9``."""
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
