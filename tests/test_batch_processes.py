@@ -125,7 +125,8 @@ def test_a_killed_worker_is_told_at_once_and_replaced() -> None:
         assert hit.kind == "killed"
         first = outcomes(executor, Call("next", os.getpid))["next"]
         os.kill(first.value, signal.SIGKILL)
-        until(lambda: not alive(first.value))
+        looked = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        until(lambda: os.waitid(os.P_PID, first.value, looked))  # until all of it is gone, with its connection
         second = outcomes(executor, Call("last", os.getpid))["last"]
     assert (first.kind, second.kind) == ("done", "done")
     assert first.value != second.value
