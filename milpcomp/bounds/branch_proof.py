@@ -21,6 +21,15 @@ A leaf with an `objective` bounds s * g_target from above (s = +1 for side "uppe
 from the objective 0, and a bound below 0 shows that no input of the domain is in the leaf (Farkas). Either way it is
 closed, too, when an interval of it is empty, or its own bounds of the target, where `rebound` derived them, suffice.
 
+A leaf may be *curved*: where the backward pass reaches one rectifier R, some of its units take a parabola in place of a
+line, which the box of the value S that R's pre-activations are linear in makes affine again (the dual of the
+semidefinite relaxation of one layer; `milpcomp.checker.parabolas` has the formulas):
+
+    c r(g)  <=  c n g + kappa (g + a / (4 kappa))^2         for kappa > 0 and a = c (p - n) > 0
+    0       <=  d (v - lo) (hi - v)                         for d >= 0, over the box [lo, hi] of S
+
+Any kappa, d and point `center` of expansion will do where diag(d) dominates the parabolas' curvature.
+
 `rebound`. In such a node all bounds are derived anew from its narrowed box and intervals, and its descendants inherit
 them: (1) the forward interval step, met with what was inherited, and (2) at each node of the network that feeds a
 rectifier, in topological order up to the target's, linear bounds with the standard slopes above (nu_j = slope times
@@ -33,7 +42,7 @@ layers, for the proofs after it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +52,14 @@ ROOT = -2
 
 INPUT_SPLIT = -1
 """`BranchProof.layer_of` of a node that an input coordinate was split for."""
+
+
+def _no_leaves() -> NDArray[np.int32]:
+    return np.zeros(0, dtype=np.int32)
+
+
+def _no_rows() -> NDArray[np.float64]:
+    return np.zeros((0, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +93,15 @@ class BranchProof:
     columns : ndarray of int32, shape (M, 2)
         (rectifier index, unit) of the stored multipliers.
     multipliers : ndarray of float32 or float64, shape (L, M)
+    curved : ndarray of int32, shape (C,)
+        Positions in `leaf` of the leaves that are curved, strictly ascending; each has an objective.
+    curvature : ndarray of float64, shape (C, M)
+        kappa >= 0 by the same `columns` as `multipliers`; 0 for units that are not curved. Whatever is not 0 belongs to
+        units of one rectifier R. Where C = 0, the shape may be (0, 0).
+    diagonal : ndarray of float64, shape (C, n)
+        d >= 0, flat over S: the only source of the linear step that R reads.
+    center : ndarray of float64, shape (C, n)
+        The point of S around which the parabolas are expanded; any will do.
     """
 
     layer: str
@@ -92,10 +118,14 @@ class BranchProof:
     objective: NDArray[np.bool_]
     columns: NDArray[np.int32]
     multipliers: NDArray[np.floating]
+    curved: NDArray[np.int32] = field(default_factory=_no_leaves)
+    curvature: NDArray[np.float64] = field(default_factory=_no_rows)
+    diagonal: NDArray[np.float64] = field(default_factory=_no_rows)
+    center: NDArray[np.float64] = field(default_factory=_no_rows)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the array fields by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     @property

@@ -189,8 +189,8 @@ def _decode_verdicts(structure: Mapping[str, Any], arrays: Arrays) -> tuple[Verd
 
 def _decode_proof(i: int, entry: Mapping[str, Any], arrays: Arrays) -> LinearProof | BranchProof:
     if "alphas" not in entry:
-        names = [field.name for field in fields(BranchProof) if field.name not in entry]
-        own: dict[str, Any] = {name: arrays[f"proof/{i}/{name}"] for name in names}
+        stored = {field.name: f"proof/{i}/{field.name}" for field in fields(BranchProof)}
+        own: dict[str, Any] = {name: arrays[key] for name, key in stored.items() if key in arrays}
         return BranchProof(**entry, **own)
     alphas = {name: arrays[f"proof/{i}/alphas/{j}"] for j, name in enumerate(entry["alphas"])}
     return LinearProof(entry["layer"], entry["side"], arrays[f"proof/{i}/units"], alphas, entry["round"])
