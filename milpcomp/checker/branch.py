@@ -6,9 +6,11 @@
             an interval is empty, or
             its own bounds of the target suffice, or
             its multipliers bound the target by what is claimed, or the constant 0 by less than 0
+            (in a curved leaf, together with its parabolas: `milpcomp.checker.parabolas`)
 
-Where rounding alone leaves a leaf open, exact arithmetic decides, as far as that is cheap. A proof that holds tightens
-the bound of its unit, and by the interval step those of later layers, for the proofs after it.
+Where rounding alone leaves a leaf open, exact arithmetic decides, as far as that is cheap, and never for a curved one.
+A proof that holds tightens the bound of its unit, and by the interval step those of later layers, for the proofs after
+it.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ import numpy as np
 
 from milpcomp.checker.backward import Frame, frame_of, substitute, unit_rows
 from milpcomp.checker.branch_tree import Boxes, Tree
+from milpcomp.checker.curvature import Curvature
 from milpcomp.checker.document import INPUT, Model, Rectifier
 from milpcomp.checker.exact_leaf import exact_bound, products
 from milpcomp.checker.intervals import Interval, interval_step
+from milpcomp.checker.linear import Sum
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
 from milpcomp.checker.multipliers import Multipliers
+from milpcomp.checker.parabolas import Parabolas, Unproved
 from milpcomp.checker.rebound import rebound
 from milpcomp.errors import MilpcompError
 
@@ -89,7 +94,7 @@ def _tightened(model: Model, bounds: Bounds, tree: Tree) -> Bounds:
 def _open_leaf(frame: Frame, bounds: Bounds, tree: Tree) -> str:
     """Return why a tree does not prove what it claims, or "" where it does."""
     leaves, regions = _Groups(tree.anchor[tree.leaf], len(tree.parent)), _regions(tree)
-    cases = _Cases(frame, tree, EXACT_PRODUCTS // max(1, products(frame.model)))
+    cases = _Cases(frame, bounds, tree, EXACT_PRODUCTS // max(1, products(frame.model)))
     start = {name: Interval(bounds[name].lower[None], bounds[name].upper[None]) for name in {INPUT, *tree.names}}
     root = np.zeros(1, dtype=np.int64)
     waiting: list[tuple[IntArray, IntArray, Boxes]] = [(root, root, start)]
@@ -138,8 +143,8 @@ class _Groups:
 class _Cases:
     """The leaves of one tree, and how many of them may still be decided in exact arithmetic."""
 
-    def __init__(self, frame: Frame, tree: Tree, exact_leaves: int) -> None:
-        self.frame, self.tree, self.exact_leaves = frame, tree, exact_leaves
+    def __init__(self, frame: Frame, bounds: Bounds, tree: Tree, exact_leaves: int) -> None:
+        self.frame, self.bounds, self.tree, self.exact_leaves = frame, bounds, tree, exact_leaves
         self.goal = tree.sign * tree.bound
 
     def own_bound_suffices(self, boxes: Boxes) -> BoolArray:
@@ -154,19 +159,50 @@ class _Cases:
         closed = np.broadcast_to(self.own_bound_suffices(boxes), len(leaves)).copy()
         for box in boxes.values():
             closed |= (box.lower > box.upper).any(axis=1)
+        if tree.curvature is not None:
+            for row in np.flatnonzero(~closed & np.isin(leaves, tree.curvature.leaves)):
+                own = {name: _at(box, np.arange(len(leaves)) == row) for name, box in boxes.items()}
+                reason = self._open_curved(own, leaves[row : row + 1], tree.curvature)
+                if reason:
+                    return reason
+                closed[row] = True
         if closed.any():
             boxes = {name: _at(box, ~closed) for name, box in boxes.items()}
             leaves = leaves[~closed]
-        if not len(leaves):
+        return self._open_flat(boxes, leaves) if len(leaves) else ""
+
+    def _open_curved(self, boxes: Boxes, leaf: IntArray, curvature: Curvature) -> str:
+        """Return why a curved leaf is not closed, or "" where it is."""
+        rows, result = self._rows(leaf)
+        position = int(np.searchsorted(curvature.leaves, leaf[0]))
+        lines, box = self._lines(boxes, leaf), self.bounds[curvature.source]
+        try:
+            parabolas = Parabolas(self.frame, curvature, position, box, lines)
+            parabolas.begin(rows, result)
+            upper = substitute(self.frame, rows, boxes[INPUT], parabolas.relax, result).upper()[0]
+        except Unproved as error:
+            return f"what is recorded for the curved leaf {leaf[0]} bounds nothing: {error}"
+        if upper <= self.goal:
             return ""
-        objective = tree.objective[leaves]
-        rows, result = unit_rows(
-            self.frame, tree.target.source, np.full(len(leaves), tree.unit), np.where(objective, tree.sign, 0.0)
-        )
-        values = tree.multipliers[leaves]
-        recorded = {name: (units, values[:, columns]) for name, (units, columns) in tree.columns.items()}
-        relax = Multipliers(self.frame, boxes, recorded, len(leaves)).relax
-        result = substitute(self.frame, rows, boxes[INPUT], relax, result)
+        return f"what is recorded for the curved leaf {leaf[0]} bounds it by {self.tree.sign * upper:.6g} only"
+
+    def _rows(self, leaves: IntArray) -> tuple[dict[str, FloatArray], Sum]:
+        """Return the rows that are to be bounded, of the target or of the constant 0."""
+        tree = self.tree
+        factors = np.where(tree.objective[leaves], tree.sign, 0.0)
+        return unit_rows(self.frame, tree.target.source, np.full(len(leaves), tree.unit), factors)
+
+    def _lines(self, boxes: Boxes, leaves: IntArray) -> Multipliers:
+        """Return the relaxation that the multipliers of some leaves make."""
+        values = self.tree.multipliers[leaves]
+        recorded = {name: (units, values[:, columns]) for name, (units, columns) in self.tree.columns.items()}
+        return Multipliers(self.frame, boxes, recorded, len(leaves))
+
+    def _open_flat(self, boxes: Boxes, leaves: IntArray) -> str:
+        """Return what is wrong with one of some leaves that are not curved, or "" where all of them are closed."""
+        tree, objective = self.tree, self.tree.objective[leaves]
+        rows, result = self._rows(leaves)
+        result = substitute(self.frame, rows, boxes[INPUT], self._lines(boxes, leaves).relax, result)
         upper, least = result.upper(), result.least()
         for row in np.flatnonzero(~self._closes(upper, objective)).tolist():
             if (

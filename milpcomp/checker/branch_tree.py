@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from milpcomp.checker.claims import Unreadable, attribute, is_integer, shown
+from milpcomp.checker.claims import Unreadable, array_of, attribute, is_integer, shown
+from milpcomp.checker.curvature import Curvature, read_curvature
 from milpcomp.checker.document import INPUT, Model, Rectifier
 from milpcomp.checker.intervals import Interval
 from milpcomp.checker.matrices import BoolArray, FloatArray, IntArray
@@ -47,6 +48,8 @@ class Tree:
     columns : mapping from rectifier name to (units, columns)
         Where the multipliers of a rectifier's units are.
     multipliers : ndarray, shape (L, M)
+    curvature : Curvature or None
+        What closes curved leaves, if there are any.
     """
 
     target: Rectifier
@@ -64,6 +67,7 @@ class Tree:
     objective: BoolArray
     columns: Mapping[str, tuple[IntArray, IntArray]]
     multipliers: FloatArray
+    curvature: Curvature | None
 
     @property
     def title(self) -> str:
@@ -142,14 +146,18 @@ def read_tree(record: Any, model: Model) -> Tree:
         raise Unreadable(f"a side is 'lower' or 'upper', not {shown(side)}")
     if type(bound) not in (float, np.float64) or not np.isfinite(bound):
         raise Unreadable(f"its bound is {shown(bound)}, not a finite number")
-    parent, layer_of, unit_of = (_array(record, name, "i") for name in ("parent", "layer_of", "unit_of"))
-    point, above, rebound = _array(record, "point", "f"), _array(record, "above", "b"), _array(record, "rebound", "b")
+    parent, layer_of, unit_of = (array_of(record, name, "i") for name in ("parent", "layer_of", "unit_of"))
+    point, above, rebound = (
+        array_of(record, "point", "f"),
+        array_of(record, "above", "b"),
+        array_of(record, "rebound", "b"),
+    )
     if not len(parent) or any(len(a) != len(parent) for a in (layer_of, unit_of, point, above, rebound)):
         raise Unreadable("its arrays of nodes have different lengths, or none")
     _require_splits(layer_of, unit_of, model)
-    leaf, objective = _array(record, "leaf", "i"), _array(record, "objective", "b")
+    leaf, objective = array_of(record, "leaf", "i"), array_of(record, "objective", "b")
     _require_cover(parent, layer_of, unit_of, point, above, leaf)
-    columns, multipliers = _columns(record, model), _array(record, "multipliers", "f", 2)
+    columns, multipliers = _columns(record, model), array_of(record, "multipliers", "f", 2)
     count = sum(len(units) for units, _ in columns.values())
     if objective.shape != leaf.shape or multipliers.shape != (len(leaf), count):
         raise Unreadable(f"{len(leaf)} leaves and {count} columns have multipliers of shape {multipliers.shape}")
@@ -157,19 +165,8 @@ def read_tree(record: Any, model: Model) -> Tree:
     return Tree(
         target, int(unit), side == "upper", float(bound), names,
         parent, layer_of, unit_of, point, above, rebound, leaf, objective, columns, multipliers,
+        read_curvature(record, model, objective, columns),
     )  # fmt: skip
-
-
-def _array(record: Any, name: str, kind: str, axes: int = 1) -> Any:
-    """Return a copy of an array of integers, finite floats or truth values, or raise `Unreadable`."""
-    array = attribute(record, name)
-    words = {"i": "integers", "f": "floats", "b": "truth values"}
-    if not isinstance(array, np.ndarray) or array.ndim != axes or array.dtype.kind != kind or array.itemsize > 8:
-        raise Unreadable(f"its {name} is no array of {words[kind]} with {axes} axes")
-    if kind == "f" and not np.isfinite(array).all():
-        raise Unreadable(f"its {name} holds numbers that are not finite")
-    wanted = {"i": np.int64, "f": array.dtype if axes > 1 else np.float64, "b": np.bool_}[kind]
-    return np.array(array, dtype=wanted, subok=False)
 
 
 def _require_splits(layer_of: IntArray, unit_of: IntArray, model: Model) -> None:
@@ -202,7 +199,7 @@ def _require_cover(
 
 def _columns(record: Any, model: Model) -> dict[str, tuple[IntArray, IntArray]]:
     """Return, by rectifier, the units that have multipliers and the columns of these."""
-    table = _array(record, "columns", "i", 2)
+    table = array_of(record, "columns", "i", 2)
     rectifiers = model.rectifiers
     if table.shape[1] != 2 or len(np.unique(table, axis=0)) != len(table):
         raise Unreadable("its columns are no distinct pairs of a rectifier and a unit")

@@ -132,6 +132,24 @@ def attribute(record: Any, name: str) -> Any:
         return None
 
 
+def array_of(record: Any, name: str, kind: str, axes: int = 1) -> Any:
+    """Return a copy of an array of integers, finite floats or truth values ("i", "f" or "b").
+
+    Raises
+    ------
+    Unreadable
+        If the attribute is none, or has another number of axes.
+    """
+    array = attribute(record, name)
+    words = {"i": "integers", "f": "floats", "b": "truth values"}
+    if not isinstance(array, np.ndarray) or array.ndim != axes or array.dtype.kind != kind or array.itemsize > 8:
+        raise Unreadable(f"its {name} is no array of {words[kind]} with {axes} axes")
+    if kind == "f" and not np.isfinite(array).all():
+        raise Unreadable(f"its {name} holds numbers that are not finite")
+    wanted = {"i": np.int64, "f": array.dtype if axes > 1 else np.float64, "b": np.bool_}[kind]
+    return np.array(array, dtype=wanted, subok=False)
+
+
 def entries(records: Any, kind: str, read: Callable[[Any], Read]) -> tuple[list[Read], list[str]]:
     """Read records one by one: return what could be read, and for each of the others what it is and why not."""
     try:
