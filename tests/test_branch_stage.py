@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.tighten import Bounds, interval_bounds
-from milpcomp.branch import boxes, phases
+from milpcomp.branch import boxes, curves, phases
 from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.checker import check
 from milpcomp.checker.result import Finding
@@ -40,6 +40,11 @@ def tents(*lifts: float) -> Network:
 
 
 BOX = Box(-1.0, 1.0)
+
+
+def beaten(*arguments: object) -> Outcome:
+    """Stand in for a search that finds nothing."""
+    return Outcome(False, None, 0, 0)
 
 
 def test_the_stage_certifies_what_bounds_cannot() -> None:
@@ -119,6 +124,7 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
 
     join = threading.Thread.join
+    monkeypatch.setattr(curves, "search", beaten)
     monkeypatch.setattr(phases, "search", endless)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "join", interrupting)
@@ -143,6 +149,7 @@ def test_numbers_that_the_solver_refuses_leave_neurons_open(monkeypatch: pytest.
     network, box = tents(-0.25, 0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))
     with monkeypatch.context() as patch:
+        patch.setattr(curves, "search", beaten)
         patch.setattr(phases, "search", refusing)
         branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
     assert {proof.layer for proof in ledger.branch_proofs} == {"5"}  # by boxes
@@ -194,6 +201,7 @@ def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest
         given_s.append(limits.deadline - time.monotonic())
         return Outcome(False, None, 0, 0)
 
+    monkeypatch.setattr(curves, "search", beaten)
     monkeypatch.setattr(phases, "search", gives_up)
     monkeypatch.setattr(boxes, "search", gives_up)
     network, box = tents(-0.25, 0.25), BOX.fit((1,))

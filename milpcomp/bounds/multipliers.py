@@ -82,14 +82,14 @@ def upper_bounds(
     **Trusts** the given bounds, and what `milpcomp.bounds.rounding` trusts; nothing about the multipliers.
     """
     with np.errstate(all="ignore"):
-        run = _CaseRun(substitution, cases, case, multipliers or {})
+        run = CaseRun(substitution, cases, case, multipliers or {})
         run.send(substitution.source, -rows)
         for node in reversed(substitution.nodes):
             run.through(node)
         return -run.finish()
 
 
-class _CaseRun(Run):
+class CaseRun(Run):
     """One substitution in which every row has its own case."""
 
     def __init__(self, substitution: Substitution, cases: Cases, case: IntArray, multipliers: Multipliers) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milpcomp.bounds.branch_proof import ROOT, BranchProof
+from milpcomp.bounds.curved import Curve
 from milpcomp.network.layers import IntArray
 
 
@@ -17,7 +18,7 @@ class Tree:
     """Nodes by parallel columns, in the order in which they were made; node 0 is the root.
 
     `closed` holds, per leaf, whether it bounds the objective, and its multipliers; a leaf without any has its bounds
-    derived anew.
+    derived anew. `curves` holds, per curved leaf, how its layer is bounded.
     """
 
     parent: array[int] = field(default_factory=lambda: array("i", [-1]))
@@ -26,6 +27,7 @@ class Tree:
     point: array[float] = field(default_factory=lambda: array("d", [0.0]))
     above: array[int] = field(default_factory=lambda: array("b", [0]))
     closed: dict[int, tuple[bool, NDArray[np.floating] | None]] = field(default_factory=dict)
+    curves: dict[int, Curve] = field(default_factory=dict)
 
     def split(self, node: int, layer: int, unit: int, point: float) -> tuple[int, int]:
         """Give a node two children, and return them: the one below the point, and the one above."""
@@ -38,9 +40,17 @@ class Tree:
             self.above.append(above)
         return first, first + 1
 
-    def close(self, node: int, objective: bool, multipliers: NDArray[np.floating] | None = None) -> None:
+    def close(
+        self,
+        node: int,
+        objective: bool,
+        multipliers: NDArray[np.floating] | None = None,
+        curve: Curve | None = None,
+    ) -> None:
         """Make a node a leaf."""
         self.closed[node] = objective, multipliers
+        if curve is not None:
+            self.curves[node] = curve
 
     def path(self, node: int) -> list[int]:
         """Return the nodes from below the root to `node`."""
@@ -53,6 +63,8 @@ class Tree:
     def proof(self, layer: str, unit: int, sign: int, columns: IntArray) -> BranchProof:
         """Return the finished tree; `columns` (M, 2) says what the multipliers belong to."""
         leaves = sorted(self.closed)
+        curved = sorted(self.curves)
+        curves = [self.curves[leaf] for leaf in curved]
         given = [multipliers for _, multipliers in (self.closed[leaf] for leaf in leaves)]
         rebound = np.zeros(len(self.parent), dtype=bool)
         rebound[[leaf for leaf, multipliers in zip(leaves, given, strict=True) if multipliers is None]] = True
@@ -71,9 +83,18 @@ class Tree:
             objective=np.array([self.closed[leaf][0] for leaf in leaves], dtype=bool),
             columns=columns.astype(np.int32).reshape(-1, 2),
             multipliers=_stacked([m for m in given if m is not None]).reshape(len(leaves), -1),
+            curved=np.searchsorted(leaves, curved).astype(np.int32),
+            curvature=_rows([curve.curvature[columns[:, 1]] for curve in curves]),
+            diagonal=_rows([curve.diagonal for curve in curves]),
+            center=_rows([curve.center for curve in curves]),
         )
 
 
 def _stacked(rows: list[NDArray[np.floating]]) -> NDArray[np.floating]:
     """Return the rows as one array, in single precision unless a row needs double."""
     return np.array(rows, dtype=np.result_type(np.float32, *{row.dtype for row in rows}))
+
+
+def _rows(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the rows as one array, of shape (0, 0) if there are none."""
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 0))

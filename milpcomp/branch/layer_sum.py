@@ -1,0 +1,195 @@
+r"""One layer as a sum of rectifiers, with some of its units split: what goes into a climb, and what comes out.
+
+    question    constant + sum of coefficient . r(g) <= 0 ?           g = A v + b, v in a box
+    climb       the sum `milpcomp.branch.spheres` takes, scaled: s in [-1, 1]^n for v, the bound at the start as 1
+    proof       parabolas, a diagonal, a center (`milpcomp.bounds.curved`), and lines for all other units
+
+A unit is convex where the sum gains when it crosses 0, else concave. In a case, a split unit is linear, and a concave
+unit of weight `PRICE` keeps its pre-activation on its side; the slope of that one is the multiplier of the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from milpcomp.bounds.curved import Curve, Reading, reading
+from milpcomp.bounds.interval import Interval
+from milpcomp.branch import spheres
+from milpcomp.branch.question import Question
+from milpcomp.branch.spheres import Maximum, Sum, Units
+from milpcomp.domain import FloatArray
+from milpcomp.network import INPUT, Network, Rectifier
+from milpcomp.network.layers import IntArray
+
+WIDEST = 4_000
+"""Layers that are wider, or read more, are not relaxed: matrices of that size are factored."""
+
+PRICE = 4.0
+"""What keeps a split unit on its side, in terms of its weight."""
+
+SLACK = 1e-5
+"""How much larger the diagonal is made than it has to be, relatively."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The question as a sum over the units of one rectifier: ``constant + coefficient . r(g)``, g as `read` says.
+
+    Parameters
+    ----------
+    rectifier : str
+    read : Reading
+    constant : float
+    coefficient, positive, negative, lower, upper : ndarray, shape (K,)
+        Of the units: their coefficients, slopes, and bounds of pre-activations.
+    reach : float
+        The bound that the search starts from.
+    """
+
+    rectifier: str
+    read: Reading
+    constant: float
+    coefficient: FloatArray
+    positive: FloatArray
+    negative: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    reach: float
+
+    @property
+    def rise(self) -> FloatArray:
+        """What the sum gains where a unit crosses 0, per unit of its pre-activation."""
+        return self.coefficient * (self.positive - self.negative)
+
+    @property
+    def crossing(self) -> IntArray:
+        """Which units cross 0 and matter there."""
+        return np.flatnonzero((self.lower < 0) & (self.upper > 0) & (self.rise != 0))
+
+
+def layer_below(network: Network, values: Mapping[str, Interval], question: Question) -> Layer | None:
+    """Return the question as a sum over the layer below; None where this is no chain of dense layers, or too wide."""
+    target = reading(network, values, question.layer)
+    if target is None or target.source == INPUT or not isinstance(network[target.source].layer, Rectifier):
+        return None
+    node = network[target.source]
+    read = reading(network, values, node.name)
+    if read is None or max(read.matrix.shape) > WIDEST or len(read.matrix) != target.matrix.shape[1]:
+        return None
+    assert isinstance(node.layer, Rectifier)
+    bounds, wanted = values[node.inputs[0]], values[network[question.layer].inputs[0]]
+    side = wanted.upper if question.sign > 0 else -wanted.lower
+    reach = float(side.reshape(-1)[question.unit])
+    if not (0 < reach < np.inf):
+        return None
+    return Layer(
+        node.name,
+        read,
+        question.sign * float(target.offset[question.unit]),
+        question.sign * target.matrix[question.unit],
+        *node.layer.slopes(network.shape(node.name)),
+        bounds.lower.reshape(-1),
+        bounds.upper.reshape(-1),
+        reach,
+    )
+
+
+class Case:
+    """A layer with some of its convex units split: `splits` says for a unit whether it is active.
+
+    `total` is the sum to maximise, scaled so that the bound the search starts from is 1, over [-1, 1]^n.
+    """
+
+    def __init__(self, layer: Layer, splits: Mapping[int, bool]) -> None:
+        self.layer, self.splits = layer, splits
+        read, reach = layer.read, layer.reach
+        self.middle, self.radius = (read.lower + read.upper) / 2, (read.upper - read.lower) / 2
+        rows, offset = read.matrix * self.radius, read.matrix @ self.middle + read.offset
+        crossing, rise = layer.crossing, layer.rise / reach
+        held = np.array(sorted(splits), dtype=np.int64)
+        self.convex = np.setdiff1d(crossing[rise[crossing] > 0], held)
+        self.concave = crossing[rise[crossing] < 0]
+        self.held, self.side = held, np.array([1.0 if splits[k] else -1.0 for k in held.tolist()])
+        linear = self._linear() / reach
+        kept = -self.side[:, None] * rows[held], -self.side * offset[held], PRICE * rise[held]
+        low = rows[self.concave], offset[self.concave], -rise[self.concave]
+        self.total = Sum(
+            layer.constant / reach + float(linear @ offset),
+            linear @ rows,
+            Units(rows[self.convex], offset[self.convex], rise[self.convex]),
+            Units(*(np.concatenate(pair) for pair in zip(low, kept, strict=True))),
+        )
+
+    def _linear(self) -> FloatArray:
+        """Return the coefficients of pre-activations: of stable and split units all, of others what is below 0."""
+        layer = self.layer
+        slope = np.where(layer.lower >= 0, layer.positive, layer.negative)
+        slope[self.held] = np.where(self.side > 0, layer.positive[self.held], layer.negative[self.held])
+        return layer.coefficient * slope
+
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Return bounds of the pre-activations."""
+        lower, upper = self.layer.lower.copy(), self.layer.upper.copy()
+        lower[self.held] = np.where(self.side > 0, np.maximum(lower[self.held], 0), lower[self.held])
+        upper[self.held] = np.where(self.side < 0, np.minimum(upper[self.held], 0), upper[self.held])
+        return lower, upper
+
+    def first_slopes(self, known: FloatArray) -> FloatArray:
+        """Return slopes of concave units to begin with: those of a parent (K,), NaN where it has none."""
+        slopes = known[np.concatenate([self.concave, self.held])]
+        return np.where(np.isnan(slopes), spheres.first_slopes(self.total.concave), slopes)
+
+    def slopes(self, found: Maximum) -> FloatArray:
+        """Return what a child begins with, (K,)."""
+        slopes = np.full(len(self.layer.lower), np.nan)
+        slopes[np.concatenate([self.concave, self.held])] = found.slopes
+        return slopes
+
+    def multipliers(self, found: Maximum) -> FloatArray:
+        """Return the slopes of lines for all units, those of curved units 0."""
+        slopes = self._linear()
+        slopes[self.convex] = 0.0
+        low, kept = np.split(found.slopes * self.layer.reach, [len(self.concave)])
+        slopes[self.concave] -= low
+        slopes[self.held] += self.side * kept
+        return slopes
+
+    def curve(self, found: Maximum) -> Curve | None:
+        """Return parabolas, and a diagonal that is large enough for them; None where no unit is convex."""
+        layer, units = self.layer, self.total.convex
+        if not len(self.convex):
+            return None
+        scale = np.abs(units.rows).sum(axis=1) + np.abs(units.offset)
+        curvature = units.weight / (4 * np.maximum(found.lengths, 1e-9 * scale))
+        diagonal = _enough(units.rows, curvature, found.diagonal)
+        whole = np.zeros(len(layer.lower))
+        whole[self.convex] = curvature * layer.reach
+        # what cannot vary costs nothing
+        fixed = 1e9 * (layer.read.matrix[self.convex] ** 2 * whole[self.convex, None]).sum(axis=0)
+        spread = np.where(self.radius > 0, self.radius, 1.0)
+        diagonal = np.where(self.radius > 0, diagonal * layer.reach / spread**2, fixed)
+        return Curve(whole, diagonal, self.middle + self.radius * found.center)
+
+    def costliest(self, found: Maximum) -> int | None:
+        """Return the convex unit with the largest gap; None if there is none."""
+        gap = self.total.convex.weight * (found.lengths - np.abs(found.numbers))
+        return int(self.convex[gap.argmax()]) if len(gap) and gap.max() > 0 else None
+
+
+def _enough(rows: FloatArray, curvature: FloatArray, diagonal: FloatArray) -> FloatArray:
+    """Return a diagonal that is at least rows.T @ diag(curvature) @ rows, as little above the given one as possible.
+
+    What is missing is a matrix of low rank, from the eigenvectors beyond 1 of the scaled product; a diagonal of its row
+    sums is more than it (Gershgorin).
+    """
+    floor = 1e-9 * float(diagonal.mean()) if len(diagonal) else 0.0
+    diagonal = np.maximum(diagonal, floor) + np.finfo(float).tiny
+    root = np.sqrt(diagonal)
+    scaled = np.sqrt(curvature)[:, None] * rows / root
+    sizes, vectors = np.linalg.eigh(scaled @ scaled.T)
+    beyond = sizes > 1
+    missing = root[:, None] * (scaled.T @ vectors[:, beyond]) * np.sqrt((sizes[beyond] - 1) / sizes[beyond])
+    return (diagonal + np.abs(missing @ missing.T).sum(axis=1)) * (1 + SLACK)
