@@ -490,7 +490,7 @@ def deep(rng: np.random.Generator) -> tuple[Network, Array]:
         Node("2", Dense(weight, rng.normal(size=5)), ("1",)),
         Node("3", Rectifier(), ("2",)),
         Node("4", Dense(rng.normal(size=(4, 5)), rng.normal(size=4)), ("3",)),
-        Node("5", Add(), ("4", "1")),
+        Node("5", Add(), ("4", *["1"] * 20)),
         Node("6", Rectifier(), ("5",)),
     ]
     return Network((2,), nodes), weight
