@@ -1,1 +1,1 @@
-"""Bounds of every value of a network over a domain, rounding included: intervals and linear bounds."""
+"""Bounds of values of a network over a domain, rounding included: intervals, linear and semidefinite bounds."""
