@@ -31,7 +31,10 @@ CHUNK = 4_000
 
 
 def contradictions(network: mc.Network, report: Report, samples: int, seed: int = 1) -> int:
-    """Return how many neurons have a verdict of stability that some of `samples` random inputs contradicts."""
+    """Return how many neurons have a verdict of stability that some of `samples` random inputs contradicts.
+
+    Half of the inputs are uniform in the box, half are corners of it, of random density: those reach further.
+    """
     rng = np.random.default_rng(seed)
     domain = report.domain
     stable = {
@@ -41,8 +44,11 @@ def contradictions(network: mc.Network, report: Report, samples: int, seed: int 
     if not any(mask.any() for masks in stable.values() for mask in masks.values()):
         return 0  # an unstable neuron has two inputs that show it; no sample can contradict that
     wrong = {layer: np.zeros(network.width(layer), dtype=bool) for layer in report.layers()}
-    for start in range(0, samples, CHUNK):
-        share = rng.random((min(CHUNK, samples - start), *network.input_shape))
+    for turn, start in enumerate(range(0, samples, CHUNK)):
+        count = min(CHUNK, samples - start)
+        share = rng.random((count, *network.input_shape), dtype=np.float32)
+        if turn % 2:
+            share = (share < rng.random((count, *[1] * len(network.input_shape)))).astype(np.float32)
         x = domain.clip(domain.lower + share * (domain.upper - domain.lower))
         for layer, value in network.pre_activations(x).items():
             wrong[layer] |= stable[Phase.STABLY_INACTIVE][layer] & (value > 0).any(axis=0)

@@ -201,6 +201,7 @@ def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest
         given_s.append(limits.deadline - time.monotonic())
         return Outcome(False, None, 0, 0)
 
+    monkeypatch.setattr(branching, "TURNS_S", (float("inf"),))
     monkeypatch.setattr(curves, "search", beaten)
     monkeypatch.setattr(phases, "search", gives_up)
     monkeypatch.setattr(boxes, "search", gives_up)

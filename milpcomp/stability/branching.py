@@ -40,6 +40,9 @@ WORKERS = 2
 ROUNDS = (0.1, 1.0)
 """Shares of the limit per neuron that the first rounds give; a last one gives what is left of the limit of the run."""
 
+TURNS_S = (0.3, 1.5, math.inf)
+"""How long semidefinite bounds, and phases, are tried in turns."""
+
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
 
@@ -127,7 +130,7 @@ class _Layer:
             relaxation = relax(self.ledger.network, self.values, self.layer)
         except SolverError:
             return None
-        return partial(_curves_then_phases, relaxation)
+        return partial(_in_turns, relaxation)
 
     def _work(self, search: Search) -> None:
         try:
@@ -178,7 +181,7 @@ class _Layer:
             self.ledger.progress()
 
 
-def _curves_then_phases(
+def _in_turns(
     relaxation: Relaxation,
     network: Network,
     values: Mapping[str, Interval],
@@ -186,10 +189,23 @@ def _curves_then_phases(
     offer: Callable[[FloatArray], object],
     limits: Limits,
 ) -> Outcome:
-    """Search with semidefinite bounds for up to half of the time, then over phases."""
-    now = time.monotonic()
-    half = replace(limits, deadline=now + (limits.deadline - now) / 2)
-    outcome = curves.search(network, values, question, offer, half)
-    if outcome.proved or limits.settled():
-        return outcome
-    return phases.search(network, values, question, offer, limits, relaxation=relaxation)
+    """Search with semidefinite bounds, then over phases, in longer and longer turns: one of them is mostly quick."""
+    outcome = Outcome(False, None, 0, 0)
+    for turn in TURNS_S:
+        outcome = curves.search(network, values, question, offer, _half(limits, turn))
+        if outcome.proved or limits.settled():
+            break
+        outcome = phases.search(network, values, question, offer, _until(limits, turn), relaxation=relaxation)
+        if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
+            break
+    return outcome
+
+
+def _until(limits: Limits, seconds: float) -> Limits:
+    """Return limits that end so much later than now, or earlier where these do."""
+    return replace(limits, deadline=min(limits.deadline, time.monotonic() + seconds))
+
+
+def _half(limits: Limits, seconds: float) -> Limits:
+    """Return the same of half of the time that is left, at most."""
+    return _until(limits, min(seconds, (limits.deadline - time.monotonic()) / 2))
