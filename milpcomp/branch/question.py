@@ -21,7 +21,7 @@ class Question:
 class Limits:
     """When to stop: at `deadline` (``time.monotonic()``), when `settled` says that nothing is asked any more.
 
-    `bytes` bounds the numbers of leaves that are kept; beyond it a proof is carried on, but nothing is left of it.
+    `bytes` bounds what is kept to close leaves; beyond it a proof is carried on, but nothing is left of it.
     """
 
     deadline: float
