@@ -36,7 +36,7 @@ from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import CaseRun, Cases, Multipliers
 from milpcomp.bounds.rounding import UNDERFLOW, gamma
-from milpcomp.network import Dense, Network, Node, Rectifier
+from milpcomp.network import INPUT, Dense, Network, Node, Rectifier
 from milpcomp.network.layers import FloatArray
 
 DELTA = 2.0**-20
@@ -45,9 +45,11 @@ DELTA = 2.0**-20
 SHIFT = 1e-9
 """What is taken off the diagonal (about 1) of a matrix before it is factored: more than rounding, less than matters."""
 
+TINY = 1e-90
+"""Curvatures and coefficients below it, or above its inverse, are not used, nor is a diagonal with such numbers.
 
-TINY = 1e-100
-"""Curvatures and coefficients below it, or above its inverse, are not used."""
+A checker that stops at 2^-300 and 2^300 then stops nowhere else.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +95,9 @@ class Curve:
 
 def reading(network: Network, values: Mapping[str, Interval], rectifier: str) -> Reading | None:
     """Return what a rectifier reads, where that is a dense layer on bounded values; else None."""
-    node = network[network[rectifier].inputs[0]]
-    if not isinstance(node.layer, Dense):
+    source = network[rectifier].inputs[0]
+    node = None if source == INPUT else network[source]
+    if node is None or not isinstance(node.layer, Dense):
         return None
     weight = node.layer.weight
     box = values[node.inputs[0]]
@@ -159,6 +162,10 @@ class _CurvedRun(CaseRun):
         curved = np.flatnonzero(_ordinary(self.curve.curvature) & _ordinary(rise))
         plain = row.copy()
         plain[0, curved] = 0.0
+        if node.name in self.multipliers:  # a line of a curved unit would be a second one
+            given = np.array(self.multipliers[node.name], dtype=np.float64)
+            given[..., curved] = 0.0
+            self.multipliers = {**self.multipliers, node.name: given}
         kept = super()._rectifier(node, plain)
         kept[0, curved] = self._curved(node.inputs[0], layer, -row[0, curved] * negative[curved], rise[curved], curved)
         return kept
@@ -169,7 +176,8 @@ class _CurvedRun(CaseRun):
         """Book constants and errors of the curved units, send the row on v, and return the rows on g (lower-sense)."""
         kappa, d, z = self.curve.curvature[units], self.curve.diagonal, self.curve.center
         matrix, size = layer.matrix[units], gamma(len(z) + len(units) + 12)
-        if not (d >= 0).all() or not dominates(matrix, kappa, d):
+        usable = (self.curve.curvature < 1 / TINY).all() and ((d == 0) | _ordinary(d)).all()
+        if not usable or not dominates(matrix, kappa, d):
             self.error += np.inf
         tau = np.nextafter(rise / (4 * kappa) * (1 + 2.0**-50), np.inf)
         y = matrix @ z + layer.offset[units]
@@ -179,7 +187,7 @@ class _CurvedRun(CaseRun):
         height = (kappa * (tau * tau - y * y)).sum() + (d * (z * z - layer.lower * layer.upper)).sum()
         height += (kappa * (1 + 2 / DELTA) * eps * eps).sum()
         sizes = (kappa * (tau * tau + y * y)).sum() + (d * (z * z + np.abs(layer.lower * layer.upper))).sum()
-        self.error += size * (sizes + abs(height)) + UNDERFLOW * (1 + len(z) + len(units))
+        self.error += size * (sizes + abs(height)) + UNDERFLOW * (1 + len(z) + len(units) + kappa.sum() + d.sum())
         on_g, on_v = self.shared.magnitudes[source][units], self.shared.magnitudes[layer.source]
         self.error += gamma(8) * ((np.abs(flat) + 2 * kappa * (np.abs(y) + tau)) @ on_g) + UNDERFLOW * on_g.sum()
         spread = np.abs(layer.lower) + np.abs(layer.upper) + 2 * np.abs(z)

@@ -133,6 +133,8 @@ class _Search:
 
     def _closed(self, node: int, case: Case, found: Maximum) -> bool:
         curve, multipliers = case.curve(found), case.multipliers(found)
+        if not np.isfinite(multipliers).all():
+            return False
         if not self._bound(case, curve, multipliers) <= -MARGIN * self.layer.reach:
             return False
         self.stored += multipliers.nbytes + (0 if curve is None else curve.nbytes)

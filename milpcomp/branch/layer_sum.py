@@ -158,12 +158,12 @@ class Case:
         return slopes
 
     def curve(self, found: Maximum) -> Curve | None:
-        """Return parabolas, and a diagonal that is large enough for them; None where no unit is convex."""
+        """Return parabolas, and a diagonal that is large enough for them; None where no unit takes one."""
         layer, units = self.layer, self.total.convex
-        if not len(self.convex):
-            return None
         scale = np.abs(units.rows).sum(axis=1) + np.abs(units.offset)
-        curvature = units.weight / (4 * np.maximum(found.lengths, 1e-9 * scale))
+        curvature = np.where(scale > 0, units.weight / (4 * np.maximum(found.lengths, 1e-9 * scale)), 0.0)
+        if not curvature.any():
+            return None
         diagonal = _enough(units.rows, curvature, found.diagonal)
         whole = np.zeros(len(layer.lower))
         whole[self.convex] = curvature * layer.reach
@@ -189,7 +189,10 @@ def _enough(rows: FloatArray, curvature: FloatArray, diagonal: FloatArray) -> Fl
     diagonal = np.maximum(diagonal, floor) + np.finfo(float).tiny
     root = np.sqrt(diagonal)
     scaled = np.sqrt(curvature)[:, None] * rows / root
-    sizes, vectors = np.linalg.eigh(scaled @ scaled.T)
+    product = scaled @ scaled.T
+    if not np.isfinite(product).all():
+        return np.full(len(diagonal), np.nan)
+    sizes, vectors = np.linalg.eigh(product)
     beyond = sizes > 1
     missing = root[:, None] * (scaled.T @ vectors[:, beyond]) * np.sqrt((sizes[beyond] - 1) / sizes[beyond])
     return (diagonal + np.abs(missing @ missing.T).sum(axis=1)) * (1 + SLACK)
