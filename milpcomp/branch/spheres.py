@@ -158,7 +158,7 @@ def _descend(function: Function, x: FloatArray, steps: int) -> FloatArray:
     for _ in range(steps):
         direction = -_two_loops(gradient, pairs)
         slope = float(direction @ gradient)
-        if slope >= 0:
+        if not slope < 0:
             break
         length = 1.0 if pairs else min(1.0, 1.0 / max(float(np.abs(gradient).sum()), 1e-300))
         for _ in range(25):
@@ -171,7 +171,7 @@ def _descend(function: Function, x: FloatArray, steps: int) -> FloatArray:
             break
         step, change = trial - x, new_gradient - gradient
         product = float(step @ change)
-        if product > 1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+        if product > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), 1e-300):
             pairs = [*pairs[-MEMORY + 1 :], (step, change, 1.0 / product)]
         x, value, gradient = trial, new_value, new_gradient
         values.append(value)
