@@ -123,7 +123,7 @@ def maximise(total: Sum, vectors: FloatArray, slopes: FloatArray, stiffness: flo
 
 
 def _ranges(units: Units) -> FloatArray:
-    return np.abs(units.rows).sum(axis=1) + np.finfo(float).tiny
+    return np.maximum(np.abs(units.rows).sum(axis=1), 1e-150)  # whose square is a number to divide by
 
 
 def _value(
