@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,11 +33,11 @@ from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
 from milpcomp.network import INPUT, Network
 
-HOPELESS = 1.0
+HOPELESS = 1.5
 """A root whose maximum is above this share of the bound it starts from is left to others."""
 
-OPEN, SETTLED = 0.02, 10.0
-"""A node whose maximum stays above that share of the bound, at that stiffness, will not close."""
+OPEN, FAR, SETTLED = 0.02, 2.0, 10.0
+"""A node whose maximum stays between those shares of the bound, from that stiffness on, will not close."""
 
 MARGIN = 1e-9
 """A leaf counts as closed from this share of that bound below 0: room for a checker's other rounding."""
@@ -80,13 +81,21 @@ class _Search:
         self.substitution = Substitution(network, values, network[question.layer].inputs[0])
         self.row = np.zeros(network.width(question.layer))
         self.row[question.unit] = question.sign
-        self.index = [node.name for node in network.rectifiers].index(layer.rectifier)
+        names = [node.name for node in network.rectifiers]
+        self.index = names.index(layer.rectifier)
+        sizes = {layer.rectifier: len(layer.coefficient)}
+        if layer.below is not None:
+            sizes[layer.read.source] = len(layer.below.lower)
+        self.sizes = sizes
+        self.columns = np.concatenate(
+            [np.stack([np.full(size, names.index(name)), np.arange(size)], axis=1) for name, size in sizes.items()]
+        )
         self.tree = Tree()
         self.nodes = self.stored = 0
 
     def run(self) -> Outcome:
         size = self.layer.read.matrix.shape[1]
-        stack = [(0, spheres.start(size), np.full(len(self.layer.lower), np.nan))]
+        stack = [(0, spheres.start(size), np.full(len(self.layer.coefficient), np.nan))]
         while stack:
             node, vectors, slopes = stack.pop()
             case = Case(self.layer, self._splits(node))
@@ -99,10 +108,9 @@ class _Search:
                 return Outcome(False, None, self.nodes, 0)
             state = found.vectors, case.slopes(found)
             stack += [(child, *state) for child in self.tree.split(node, self.index, unit, 0.0)]
-        columns = np.stack([np.full(len(self.layer.lower), self.index), np.arange(len(self.layer.lower))], axis=1)
         whole = self.stored <= self.limits.bytes
         question = self.question
-        proof = self.tree.proof(question.layer, question.unit, question.sign, columns) if whole else None
+        proof = self.tree.proof(question.layer, question.unit, question.sign, self.columns) if whole else None
         return Outcome(True, proof, self.nodes, 0)
 
     def _ended(self) -> bool:
@@ -124,7 +132,7 @@ class _Search:
                 self._offer(found)
             if found.value < OPEN and self._closed(node, case, found):
                 return None
-            settled = stiffness >= SETTLED and found.value > 0.8 * before
+            settled = stiffness >= SETTLED and 0.95 * before < found.value < FAR
             if self._ended() or (settled and found.value > OPEN):
                 break
             before = found.value
@@ -132,15 +140,23 @@ class _Search:
         return None if self.layer.read.source != INPUT and self._closed(node, case, found) else found
 
     def _closed(self, node: int, case: Case, found: Maximum) -> bool:
-        curve, multipliers = case.curve(found), case.multipliers(found)
+        curve = case.curve(found)
+        multipliers = case.multipliers(found, curve)
         if not np.isfinite(multipliers).all():
             return False
         if not self._bound(case, curve, multipliers) <= -MARGIN * self.layer.reach:
             return False
         self.stored += multipliers.nbytes + (0 if curve is None else curve.nbytes)
         if self.stored <= self.limits.bytes:
-            self.tree.close(node, True, multipliers, curve)
+            self.tree.close(node, True, multipliers, self._by_columns(curve))
         return True
+
+    def _by_columns(self, curve: Curve | None) -> Curve | None:
+        """Return a curve with curvatures for all columns of the proof."""
+        if curve is None:
+            return None
+        others = len(self.columns) - len(curve.curvature)
+        return replace(curve, curvature=np.append(curve.curvature, np.zeros(others)))
 
     def _bound(self, case: Case, curve: Curve | None, multipliers: FloatArray) -> float:
         rectifier, substitution = self.layer.rectifier, self.substitution
@@ -150,7 +166,8 @@ class _Search:
             for name in (INPUT, *(self.network[r].inputs[0] for r in substitution.relaxations))
         }
         values = Cases({**shared, self.network[rectifier].inputs[0]: Interval(lower[None], upper[None])})
-        given = {rectifier: multipliers[None]}
+        parts = np.split(multipliers[None], np.cumsum(list(self.sizes.values()))[:-1], axis=1)
+        given = dict(zip(self.sizes, parts, strict=True))
         if curve is None:
             return float(upper_bounds(substitution, self.row[None], values, np.zeros(1, dtype=np.int64), given)[0])
         return upper_bound(substitution, self.row, values, rectifier, curve, given)

@@ -35,6 +35,25 @@ SLACK = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
+class Stretch:
+    """Slopes and bounds of pre-activations of the units of one rectifier, each of shape (K,)."""
+
+    positive: FloatArray
+    negative: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    def lines(self, row: FloatArray) -> FloatArray:
+        """Return multipliers for coefficients `row` of the units: chords where these bound it, else the slope below 0.
+
+        That slope, and not a tangent's, as the box of the units is what a climb reckoned with.
+        """
+        share = np.where(self.lower >= 0, 1.0, np.where(self.upper <= 0, 0.0, self.upper / (self.upper - self.lower)))
+        bent = (self.lower < 0) & (self.upper > 0) & (row * (self.positive - self.negative) < 0)
+        return row * (self.negative + np.where(bent, 0.0, share) * (self.positive - self.negative))
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """The question as a sum over the units of one rectifier: ``constant + coefficient . r(g)``, g as `read` says.
 
@@ -43,8 +62,10 @@ class Layer:
     rectifier : str
     read : Reading
     constant : float
-    coefficient, positive, negative, lower, upper : ndarray, shape (K,)
-        Of the units: their coefficients, slopes, and bounds of pre-activations.
+    coefficient : ndarray, shape (K,)
+    units : Stretch
+    below : Stretch or None
+        Of what the layer reads, where that is a rectifier.
     reach : float
         The bound that the search starts from.
     """
@@ -53,34 +74,31 @@ class Layer:
     read: Reading
     constant: float
     coefficient: FloatArray
-    positive: FloatArray
-    negative: FloatArray
-    lower: FloatArray
-    upper: FloatArray
+    units: Stretch
+    below: Stretch | None
     reach: float
 
     @property
     def rise(self) -> FloatArray:
         """What the sum gains where a unit crosses 0, per unit of its pre-activation."""
-        return self.coefficient * (self.positive - self.negative)
+        return self.coefficient * (self.units.positive - self.units.negative)
 
     @property
     def crossing(self) -> IntArray:
         """Which units cross 0 and matter there."""
-        return np.flatnonzero((self.lower < 0) & (self.upper > 0) & (self.rise != 0))
+        return np.flatnonzero((self.units.lower < 0) & (self.units.upper > 0) & (self.rise != 0))
 
 
 def layer_below(network: Network, values: Mapping[str, Interval], question: Question) -> Layer | None:
     """Return the question as a sum over the layer below; None where this is no chain of dense layers, or too wide."""
     target = reading(network, values, question.layer)
-    if target is None or target.source == INPUT or not isinstance(network[target.source].layer, Rectifier):
+    if target is None or not is_rectifier(network, target.source):
         return None
     node = network[target.source]
     read = reading(network, values, node.name)
     if read is None or max(read.matrix.shape) > WIDEST or len(read.matrix) != target.matrix.shape[1]:
         return None
-    assert isinstance(node.layer, Rectifier)
-    bounds, wanted = values[node.inputs[0]], values[network[question.layer].inputs[0]]
+    wanted = values[network[question.layer].inputs[0]]
     side = wanted.upper if question.sign > 0 else -wanted.lower
     reach = float(side.reshape(-1)[question.unit])
     if not (0 < reach < np.inf):
@@ -90,11 +108,23 @@ def layer_below(network: Network, values: Mapping[str, Interval], question: Ques
         read,
         question.sign * float(target.offset[question.unit]),
         question.sign * target.matrix[question.unit],
-        *node.layer.slopes(network.shape(node.name)),
-        bounds.lower.reshape(-1),
-        bounds.upper.reshape(-1),
+        _stretch(network, values, node.name),
+        _stretch(network, values, read.source) if is_rectifier(network, read.source) else None,
         reach,
     )
+
+
+def is_rectifier(network: Network, name: str) -> bool:
+    """Tell whether a value is the output of a rectifier."""
+    return name != INPUT and isinstance(network[name].layer, Rectifier)
+
+
+def _stretch(network: Network, values: Mapping[str, Interval], rectifier: str) -> Stretch:
+    node = network[rectifier]
+    assert isinstance(node.layer, Rectifier)
+    bounds = values[node.inputs[0]]
+    slopes = node.layer.slopes(network.shape(rectifier))
+    return Stretch(*slopes, bounds.lower.reshape(-1), bounds.upper.reshape(-1))
 
 
 class Case:
@@ -126,13 +156,13 @@ class Case:
     def _linear(self) -> FloatArray:
         """Return the coefficients of pre-activations: of stable and split units all, of others what is below 0."""
         layer = self.layer
-        slope = np.where(layer.lower >= 0, layer.positive, layer.negative)
-        slope[self.held] = np.where(self.side > 0, layer.positive[self.held], layer.negative[self.held])
+        slope = np.where(layer.units.lower >= 0, layer.units.positive, layer.units.negative)
+        slope[self.held] = np.where(self.side > 0, layer.units.positive[self.held], layer.units.negative[self.held])
         return layer.coefficient * slope
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:
         """Return bounds of the pre-activations."""
-        lower, upper = self.layer.lower.copy(), self.layer.upper.copy()
+        lower, upper = self.layer.units.lower.copy(), self.layer.units.upper.copy()
         lower[self.held] = np.where(self.side > 0, np.maximum(lower[self.held], 0), lower[self.held])
         upper[self.held] = np.where(self.side < 0, np.minimum(upper[self.held], 0), upper[self.held])
         return lower, upper
@@ -144,18 +174,24 @@ class Case:
 
     def slopes(self, found: Maximum) -> FloatArray:
         """Return what a child begins with, (K,)."""
-        slopes = np.full(len(self.layer.lower), np.nan)
+        slopes = np.full(len(self.layer.units.lower), np.nan)
         slopes[np.concatenate([self.concave, self.held])] = found.slopes
         return slopes
 
-    def multipliers(self, found: Maximum) -> FloatArray:
-        """Return the slopes of lines for all units, those of curved units 0."""
+    def multipliers(self, found: Maximum, curve: Curve | None) -> FloatArray:
+        """Return lines of the units (0 for curved ones), and, where a rectifier is read, of its units."""
         slopes = self._linear()
-        slopes[self.convex] = 0.0
         low, kept = np.split(found.slopes * self.layer.reach, [len(self.concave)])
         slopes[self.concave] -= low
         slopes[self.held] += self.side * kept
-        return slopes
+        whole, row = slopes.copy(), np.zeros(len(self.middle))
+        if curve is not None:
+            kappa, rise, slopes[self.convex] = curve.curvature[self.convex], self.layer.rise[self.convex], 0.0
+            y = self.layer.read.matrix[self.convex] @ curve.center + self.layer.read.offset[self.convex]
+            whole[self.convex] += 2 * kappa * y + rise / 2
+            row = 2 * curve.diagonal * (self.middle - curve.center)
+        below = self.layer.below
+        return slopes if below is None else np.append(slopes, below.lines(whole @ self.layer.read.matrix + row))
 
     def curve(self, found: Maximum) -> Curve | None:
         """Return parabolas, and a diagonal that is large enough for them; None where no unit takes one."""
@@ -165,7 +201,7 @@ class Case:
         if not curvature.any():
             return None
         diagonal = _enough(units.rows, curvature, found.diagonal)
-        whole = np.zeros(len(layer.lower))
+        whole = np.zeros(len(layer.units.lower))
         whole[self.convex] = curvature * layer.reach
         # what cannot vary costs nothing
         fixed = 1e9 * (layer.read.matrix[self.convex] ** 2 * whole[self.convex, None]).sum(axis=0)

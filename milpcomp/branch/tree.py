@@ -18,7 +18,8 @@ class Tree:
     """Nodes by parallel columns, in the order in which they were made; node 0 is the root.
 
     `closed` holds, per leaf, whether it bounds the objective, and its multipliers; a leaf without any has its bounds
-    derived anew. `curves` holds, per curved leaf, how its layer is bounded.
+    derived anew. `curves` holds, per curved leaf, how its layer is
+    bounded, with curvatures by the columns of the proof.
     """
 
     parent: array[int] = field(default_factory=lambda: array("i", [-1]))
@@ -84,7 +85,7 @@ class Tree:
             columns=columns.astype(np.int32).reshape(-1, 2),
             multipliers=_stacked([m for m in given if m is not None]).reshape(len(leaves), -1),
             curved=np.searchsorted(leaves, curved).astype(np.int32),
-            curvature=_rows([curve.curvature[columns[:, 1]] for curve in curves]),
+            curvature=_rows([curve.curvature for curve in curves]),
             diagonal=_rows([curve.diagonal for curve in curves]),
             center=_rows([curve.center for curve in curves]),
         )
