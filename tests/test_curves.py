@@ -283,7 +283,7 @@ def test_the_sum_is_the_question(slopes: str, sign: int) -> None:
 
 def climbed(case: Case) -> Maximum:
     """Climb through all stages."""
-    slopes = case.first_slopes(np.full(len(case.layer.lower), np.nan))
+    slopes = case.first_slopes(np.full(len(case.layer.coefficient), np.nan))
     vectors = spheres.start(len(case.radius))
     for stiffness in spheres.STIFFNESS:
         found = spheres.maximise(case.total, vectors, slopes, stiffness)
@@ -295,7 +295,8 @@ def bound(network: Network, values: Values, question: Question, case: Case, foun
     """Return what a maximum proves of a case."""
     limits = Limits(np.inf, lambda: False, 0)
     own = curves._Search(network, values, question, case.layer, lambda x: None, limits)
-    return own._bound(case, case.curve(found), case.multipliers(found))
+    curve = case.curve(found)
+    return own._bound(case, curve, case.multipliers(found, curve))
 
 
 @pytest.mark.parametrize("slopes", SLOPES)
