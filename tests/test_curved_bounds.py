@@ -279,6 +279,69 @@ def test_no_bound_is_below_an_exact_value() -> None:
     assert count / 4 < finite < count
 
 
+def test_where_parabolas_touch_bounds_are_values_but_for_rounding() -> None:
+    """With kappa = a / (4 |g|) at a corner, and the centre there: exact at that corner, where any error would show."""
+    rng, center_error = np.random.default_rng(9), [0.0]
+    for case in range(150):
+        n, width = rng.integers(1, 4, 2).tolist()
+        weight, offset, last = rng.normal(size=(width, n)), rng.normal(size=width), rng.uniform(0.1, 1.0, (1, width))
+        slopes = (1.0, rng.uniform(-1.0, 0.5, width)) if case % 2 else (1.0, 0.0)
+        shift = rng.choice([0.0, 1e3], size=n)  # far from 0, where sums cancel
+        low, up = shift - 1.0, shift + rng.uniform(0.5, 1.0, n)
+        offset -= weight @ shift
+        ground = Ground(chain((n,), Dense(weight, offset), Rectifier(*slopes), Dense(last), Rectifier()), low, up)
+        corner = np.where(rng.random(n) < 0.5, low, up)
+        kappa = last[0] * (slopes[0] - np.asarray(slopes[1])) / np.abs(4 * (weight @ corner + offset))
+        at = Interval(corner[None], corner[None])
+        here = Cases({**ground.case.values, INPUT: at})
+        own = Curve(kappa, enough(weight, kappa) * ROOM + 1e-9, corner)
+        bound = upper_bound(ground.substitution, ground.row, here, "1", own)
+        over = Fraction(bound) - ground.exact(corner)
+        assert over >= 0
+        center_error.append(float(over) / (1 + np.abs(kappa).max()))
+    assert max(center_error) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["far", "edge", "steep"])
+def test_rounding_of_parabolas_is_charged(kind: str) -> None:
+    """Constants and rows, with the error, are not below the exact ones, which they are often below without it.
+
+    Far centres make the rounding of constants large, boxes [0, 1] around a centre at 0 that of the row on v, and steep
+    slopes that of the row on g.
+    """
+    rng, below = np.random.default_rng(10), 0
+    for _ in range(150):
+        n, width = rng.integers(1, 4, 2).tolist()
+        weight = rng.uniform(0.1, 1.0, (width, n))
+        negative = -1e6 * rng.uniform(1.0, 2.0, width) if kind == "steep" else rng.normal(size=width)
+        relu = Rectifier(negative + rng.uniform(0.5, 1.0, width), negative)
+        network = chain((n,), Dense(weight), relu, Dense(np.ones((1, width))), Rectifier())
+        ground = Ground(network, np.zeros(n), rng.uniform(0.5, 1.0, n))
+        kappa, center = rng.uniform(0.1, 1.0, width), 1e6 * rng.normal(size=n) * (kind == "far")
+        own = Curve(kappa, enough(weight, kappa) * (1e6 if kind == "edge" else ROOM), center)
+        run = curved._CurvedRun(ground.substitution, ground.case, {}, "1", own)
+        read = reading(network, ground.values, "1")
+        assert read is not None
+        last = rng.uniform(0.1, 1.0, width)
+        flat, rise = last * relu.negative_slope, last * (relu.positive_slope - relu.negative_slope)
+        flat, rise = np.asarray(flat), np.asarray(rise)
+        on_g = -run._curved("0", read, flat, rise, np.arange(width))
+        tau, y = np.nextafter(rise / (4 * kappa) * (1 + 2.0**-50), np.inf), weight @ center + read.offset
+        assert all(4 * Fraction(k) * Fraction(t) >= Fraction(a) for k, t, a in zip(kappa, tau, rise, strict=True))
+        v = ground.upper
+        g = weight @ v
+        exact, found = Fraction(0), -Fraction(run.constant[0])
+        for k, t, z, c, x, s in zip(kappa, tau, y, flat, g, on_g, strict=True):
+            k, t, z, c, x = (Fraction(number) for number in (k, t, z, c, x))
+            exact, found = exact + k * (t * t - z * z) + (c + 2 * k * (z + t)) * x, found + Fraction(s) * x
+        for d, z, low, up, x, s in zip(own.diagonal, center, ground.lower, v, v, -run.waiting[INPUT][0], strict=True):
+            d, z, low, up, x = (Fraction(number) for number in (d, z, low, up, x))
+            exact, found = exact + d * (z * z - low * up) + d * (low + up - 2 * z) * x, found + Fraction(s) * x
+        assert found + Fraction(run.error[0]) >= exact
+        below += found < exact
+    assert below > 10
+
+
 @pytest.mark.parametrize("rectifier", ["1", "3", "5"])
 def test_no_bound_is_below_an_exact_value_of_a_deep_network(rectifier: str) -> None:
     """Three layers of any slopes, of which one is curved, the others are not: above the exact values of both signs."""
