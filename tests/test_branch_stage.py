@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.tighten import Bounds, interval_bounds
-from milpcomp.branch import boxes, curves, phases
+from milpcomp.branch import boxes, curves, phases, turns
 from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.checker import check
 from milpcomp.checker.result import Finding
@@ -201,9 +201,7 @@ def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest
         given_s.append(limits.deadline - time.monotonic())
         return Outcome(False, None, 0, 0)
 
-    monkeypatch.setattr(branching, "TURNS_S", (float("inf"),))
-    monkeypatch.setattr(curves, "search", beaten)
-    monkeypatch.setattr(phases, "search", gives_up)
+    monkeypatch.setattr(turns.Turns, "search", lambda _, *arguments: gives_up(*arguments))
     monkeypatch.setattr(boxes, "search", gives_up)
     network, box = tents(-0.25, 0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))

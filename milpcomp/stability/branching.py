@@ -1,11 +1,11 @@
 """The branch stage: every open neuron, layer by layer, several side by side, easy ones first.
 
-Networks with few inputs split the input box, from the third layer on. All others are first asked for a semidefinite
-bound of the layer below, which decides at once what rests on many small terms, and then split phases. Searches run in
-threads, as the simplex and large array operations let go of the interpreter lock. Each uses one core: threads of BLAS
-on top of these wait for each other (measured: up to ten times slower). The layers below a search do not change while it
-runs, as a layer waits for the one before; what a search proves is entered at once and serves all later layers. A first
-round gives every question a short time, so that no hard neuron stands before easy ones.
+Networks with few inputs split the input box, from the third layer on. All others bound the layer below by its
+semidefinite relaxation, which decides at once what rests on many small terms, and split phases, in turns. Searches run
+in threads, as the simplex and large array operations let go of the interpreter lock. Each uses one core: threads of
+BLAS on top of these wait for each other (measured: up to ten times slower). The layers below a search do not change
+while it runs, as a layer waits for the one before; what a search proves is entered at once and serves all later layers.
+A first round gives every question a short time, so that no hard neuron stands before easy ones.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from milpcomp.bounds.interval import Interval
-from milpcomp.branch import boxes, curves, phases
+from milpcomp.branch import boxes
 from milpcomp.branch.question import Limits, Outcome, Question
-from milpcomp.branch.relaxation import Relaxation, relax
+from milpcomp.branch.relaxation import relax
+from milpcomp.branch.turns import Turns
 from milpcomp.domain import FloatArray
 from milpcomp.errors import SolverError
 from milpcomp.milp.encoding import pre_activation_bounds
@@ -39,9 +37,6 @@ WORKERS = 2
 
 ROUNDS = (0.1, 1.0)
 """Shares of the limit per neuron that the first rounds give; a last one gives what is left of the limit of the run."""
-
-TURNS_S = (0.3, 1.5, math.inf)
-"""How long semidefinite bounds, and phases, are tried in turns."""
 
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
@@ -130,7 +125,7 @@ class _Layer:
             relaxation = relax(self.ledger.network, self.values, self.layer)
         except SolverError:
             return None
-        return partial(_in_turns, relaxation)
+        return Turns(relaxation).search
 
     def _work(self, search: Search) -> None:
         try:
@@ -179,33 +174,3 @@ class _Layer:
             enter = self.ledger.prove_inactive if question.sign > 0 else self.ledger.prove_active
             enter(question.layer, np.array([question.unit]), Proof.UNCERTIFIED)
             self.ledger.progress()
-
-
-def _in_turns(
-    relaxation: Relaxation,
-    network: Network,
-    values: Mapping[str, Interval],
-    question: Question,
-    offer: Callable[[FloatArray], object],
-    limits: Limits,
-) -> Outcome:
-    """Search with semidefinite bounds, then over phases, in longer and longer turns: one of them is mostly quick."""
-    outcome = Outcome(False, None, 0, 0)
-    for turn in TURNS_S:
-        outcome = curves.search(network, values, question, offer, _half(limits, turn))
-        if outcome.proved or limits.settled():
-            break
-        outcome = phases.search(network, values, question, offer, _until(limits, turn), relaxation=relaxation)
-        if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
-            break
-    return outcome
-
-
-def _until(limits: Limits, seconds: float) -> Limits:
-    """Return limits that end so much later than now, or earlier where these do."""
-    return replace(limits, deadline=min(limits.deadline, time.monotonic() + seconds))
-
-
-def _half(limits: Limits, seconds: float) -> Limits:
-    """Return the same of half of the time that is left, at most."""
-    return _until(limits, min(seconds, (limits.deadline - time.monotonic()) / 2))
