@@ -197,7 +197,7 @@ def test_narrow_margins_take_cases() -> None:
 def test_no_question_is_proved_that_has_a_witness() -> None:
     """Where the best point that is tried is above 0 in exact arithmetic, by up to a 1e-12th, no proof is found."""
     rng, kinds, count = np.random.default_rng(1), list(SLOPES), 0
-    for case in range(100):
+    for case in range(75):
         room = 10.0 ** rng.uniform(-12, -1)
         network, box = dust(rng, int(rng.integers(1, 7)), int(rng.integers(1, 9)), -room, kinds[case % len(kinds)])
         x = grid(box, rng)
@@ -205,13 +205,13 @@ def test_no_question_is_proved_that_has_a_witness() -> None:
         if exact_values(network, best)["2"][0] > 0:
             count += 1
             assert not asked(network, bounds_of(network, box), seconds=0.05).outcome.proved
-    assert count > 70
+    assert count > 50
 
 
 def test_deep_questions_with_a_witness_are_not_proved() -> None:
     """Of networks of two and three layers with all slopes, what is proved of any neuron holds at every point tried."""
     rng, proved = np.random.default_rng(2), 0
-    for case in range(40):
+    for case in range(26):
         network = mlp([3, 5, 5, 3, 1], rng, *((1.0, 0.0) if case % 2 else (None, None)))
         center, radius = rng.normal(size=3), rng.choice([0.02, 0.1, 0.3])
         box = Box(center - radius, center + radius)
@@ -278,7 +278,9 @@ def test_the_sum_is_the_question(slopes: str, sign: int) -> None:
         assert layer.reach * values_of(case, s[inside]) == pytest.approx(sign * seen["3"][inside, 0], abs=1e-9)
         assert (values_of(case, s[~inside]) <= values_of(whole, s[~inside]) + 1e-9).all()  # which kept units pay for
         lower, upper = case.bounds()
-        assert all(lower[unit] == 0 if above else upper[unit] == 0 for unit, above in splits.items())
+        held = list(splits)
+        assert np.array_equal(lower, np.where(np.isin(np.arange(9), held) & side, 0.0, layer.units.lower))
+        assert np.array_equal(upper, np.where(np.isin(np.arange(9), held) & (not side), 0.0, layer.units.upper))
 
 
 def climbed(case: Case) -> Maximum:
@@ -291,12 +293,14 @@ def climbed(case: Case) -> Maximum:
     return found
 
 
-def bound(network: Network, values: Values, question: Question, case: Case, found: Maximum) -> float:
-    """Return what a maximum proves of a case."""
+def bound(
+    network: Network, values: Values, question: Question, case: Case, found: Maximum, noise: Array | float = 0.0
+) -> float:
+    """Return what a maximum proves of a case, with something added to its multipliers."""
     limits = Limits(np.inf, lambda: False, 0)
     own = curves._Search(network, values, question, case.layer, lambda x: None, limits)
     curve = case.curve(found)
-    return own._bound(case, curve, case.multipliers(found, curve))
+    return own._bound(case, curve, case.multipliers(found, curve) + noise)
 
 
 @pytest.mark.parametrize("slopes", SLOPES)
@@ -316,6 +320,9 @@ def test_bounds_of_cases_hold_and_are_near_the_maximum(slopes: str) -> None:
         for unit, above in splits.items():
             inside &= (seen["1"][:, unit] >= 0) == above
         assert seen["3"][inside, 0].max(initial=-np.inf) <= proved + 1e-12
+        for noise in rng.normal(size=(8, len(layer.coefficient))):
+            other = bound(network, values, ABOVE, case, found, noise)
+            assert seen["3"][inside, 0].max(initial=-np.inf) <= other + 1e-12
         assert proved >= layer.reach * (found.value - 1e-4)
         assert splits or proved <= layer.reach * (found.value + 0.05)
 
@@ -462,7 +469,7 @@ def test_a_layer_of_zeros_takes_no_parabolas() -> None:
     values["2"] = Interval(np.full(1, -2.0), np.full(1, 2.0))
     outcome = asked(network, values).outcome
     assert outcome.proof is not None
-    assert len(outcome.proof.curved) == 0
+    assert (outcome.nodes, len(outcome.proof.curved)) == (1, 0)
 
 
 def test_numbers_out_of_this_world_end_no_run() -> None:
@@ -492,9 +499,11 @@ def test_matrices_that_are_not_finite_close_nothing(weight: float) -> None:
     layer = layer_below(network, values, question)
     assert layer is not None
     own = curves._Search(network, values, question, layer, lambda x: None, Limits(np.inf, lambda: False, 2**20))
-    case = Case(layer, {})
+    case = Case(layer, {int(Case(layer, {}).convex[0]): True})
     found = climbed(case)
     assert not own._closed(0, case, replace(found, lengths=0 * found.lengths, diagonal=weight + 0 * found.diagonal))
+    own._bound = lambda *_: -np.inf  # type: ignore[method-assign]
+    assert len(found.slopes) > 0
     assert not own._closed(0, case, replace(found, slopes=np.full_like(found.slopes, np.nan)))
     assert not own.tree.closed
 
