@@ -426,7 +426,7 @@ def test_layers_that_are_not_relaxed(monkeypatch: pytest.MonkeyPatch) -> None:
     network = cross(-2.9)
     assert refused(network, SQUARE, Question("1", 0, 1))
     assert refused(cross(-8.5), SQUARE, ABOVE)
-    monkeypatch.setattr(layer_sum, "WIDEST", 3)
+    monkeypatch.setattr(layer_sum, "WIDEST", (3, 3))
     assert refused(network, SQUARE, ABOVE)
 
 

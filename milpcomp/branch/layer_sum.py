@@ -24,8 +24,8 @@ from milpcomp.domain import FloatArray
 from milpcomp.network import INPUT, Network, Rectifier
 from milpcomp.network.layers import IntArray
 
-WIDEST = 4_000
-"""Layers that are wider, or read more, are not relaxed: matrices of that size are factored."""
+WIDEST = (2_000, 4_000)
+"""Layers that have more units, or read more, are not relaxed: square matrices of the units are factored, in seconds."""
 
 PRICE = 4.0
 """What keeps a split unit on its side, in terms of its weight."""
@@ -96,7 +96,12 @@ def layer_below(network: Network, values: Mapping[str, Interval], question: Ques
         return None
     node = network[target.source]
     read = reading(network, values, node.name)
-    if read is None or max(read.matrix.shape) > WIDEST or len(read.matrix) != target.matrix.shape[1]:
+    if (
+        read is None
+        or read.matrix.shape[0] > WIDEST[0]
+        or read.matrix.shape[1] > WIDEST[1]
+        or len(read.matrix) != target.matrix.shape[1]
+    ):
         return None
     wanted = values[network[question.layer].inputs[0]]
     side = wanted.upper if question.sign > 0 else -wanted.lower
