@@ -35,8 +35,9 @@ def contradictions(network: mc.Network, report: Report, samples: int, seed: int 
 
     Half of the inputs are uniform in the box, half are corners of it, of random density: those reach further.
     """
-    rng = np.random.default_rng(seed)
-    domain = report.domain
+    rng = np.random.Generator(np.random.SFC64(seed))
+    domain = report.domain.fit(network.input_shape)
+    width = domain.upper - domain.lower
     stable = {
         phase: {layer: np.array([v.phase is phase for v in verdicts]) for layer, verdicts in report.layers().items()}
         for phase in (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)
@@ -48,8 +49,11 @@ def contradictions(network: mc.Network, report: Report, samples: int, seed: int 
         count = min(CHUNK, samples - start)
         share = rng.random((count, *network.input_shape), dtype=np.float32)
         if turn % 2:
-            share = (share < rng.random((count, *[1] * len(network.input_shape)))).astype(np.float32)
-        x = domain.clip(domain.lower + share * (domain.upper - domain.lower))
+            x = np.where(share < rng.random((count, *[1] * len(network.input_shape))), domain.upper, domain.lower)
+        else:
+            x = share * width
+            x += domain.lower
+            np.minimum(x, domain.upper, out=x)  # rounding may carry it out
         for layer, value in network.pre_activations(x).items():
             wrong[layer] |= stable[Phase.STABLY_INACTIVE][layer] & (value > 0).any(axis=0)
             wrong[layer] |= stable[Phase.STABLY_ACTIVE][layer] & (value < 0).any(axis=0)
