@@ -271,7 +271,7 @@ def test_verdicts_rest_on_curved_leaves_of_files(tmp_path: Path) -> None:
     back = load_report(tmp_path)
     checked = check(cross(), SQUARE, back)
     assert checked.accepted, checked.summary()
-    assert checked.entries[-1].reason == "proved bounds [-2.9, 0], by 1 cases"
+    assert checked.entries[-1].reason == "proved bounds [-2.9, 0], by 1 case"
     forged = replace(cast(BranchProof, back.proofs[0]), diagonal=np.ones((1, 2)) / 2)
     assert [entry.layer for entry in check(cross(), SQUARE, replace(back, proofs=(forged,))).rejections] == ["3"]
 

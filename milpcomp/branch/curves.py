@@ -5,9 +5,10 @@ r"""Is sign * g <= 0 on the whole domain? Semidefinite bounds of the layer below
         its multipliers prove the node closed (`milpcomp.bounds.curved`)      a leaf
         else           split the convex unit that the relaxation pays most for, w (|G| - |g|) / 2
 
-The last layer below the target is relaxed over the box of what it reads; deeper layers only through their bounds. So
-this is strong where many small terms add up (at once for what nothing else decides in hours), and no help where a few
-large units deep in the network matter: if the root is far from closed, the search leaves the question to others.
+The last layer below the target is relaxed over the box of what it reads; deeper layers enter by their bounds and by
+lines. So this is strong where many small terms add up (under a second for what phases left open after minutes), and no
+help where a few large units deep in the network matter: if the root is far from closed, the search leaves the question
+to others.
 
 Random hyperplanes turn the vectors into corners of the box, which are offered as witnesses (Goemans, Williamson, J. ACM
 42, 1995).
@@ -83,12 +84,11 @@ class _Search:
         self.row[question.unit] = question.sign
         names = [node.name for node in network.rectifiers]
         self.index = names.index(layer.rectifier)
-        sizes = {layer.rectifier: len(layer.coefficient)}
+        self.sizes = {layer.rectifier: len(layer.coefficient)}
         if layer.below is not None:
-            sizes[layer.read.source] = len(layer.below.lower)
-        self.sizes = sizes
+            self.sizes[layer.read.source] = len(layer.below.lower)
         self.columns = np.concatenate(
-            [np.stack([np.full(size, names.index(name)), np.arange(size)], axis=1) for name, size in sizes.items()]
+            [np.stack([np.full(size, names.index(name)), np.arange(size)], axis=1) for name, size in self.sizes.items()]
         )
         self.tree = Tree()
         self.nodes = self.stored = 0

@@ -139,7 +139,7 @@ class Case:
     """
 
     def __init__(self, layer: Layer, splits: Mapping[int, bool]) -> None:
-        self.layer, self.splits = layer, splits
+        self.layer = layer
         read, reach = layer.read, layer.reach
         self.middle, self.radius = (read.lower + read.upper) / 2, (read.upper - read.lower) / 2
         rows, offset = read.matrix * self.radius, read.matrix @ self.middle + read.offset

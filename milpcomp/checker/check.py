@@ -99,7 +99,7 @@ def examine(model: Model, domain: tuple[FloatArray, FloatArray], report: Any) ->
             phase = claim.phase if isinstance(claim, Claim) else ""
             leaves = sum(proved.leaves.get((step.name, unit, upper), 0) for upper in (False, True))
             if leaves and finding is Finding.ACCEPTED and phase in (INACTIVE, ACTIVE):
-                reason += f", by {leaves} cases"
+                reason += f", by {leaves} case{'s' * (leaves != 1)}"
             entries.append(Entry(step.name, unit, phase, finding, reason))
     return Checked(tuple(entries), tuple(problems)), proved.bounds
 
