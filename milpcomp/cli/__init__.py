@@ -1,7 +1,7 @@
 """The command line: commands over the same functions that Python users call.
 
 Standard output holds results only, standard error progress and errors. A mistake of the user is one line and exit
-code 2; see `milpcomp.cli.parser.EXIT_CODES`. Heavy libraries are imported by the command that needs them.
+code 2; see `milpcomp.cli.exits.EXIT_CODES`. Heavy libraries are imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from milpcomp.cli.exits import BAD_INPUT, DEFECT, INTERRUPTED
 from milpcomp.cli.parser import parser
 from milpcomp.errors import MilpcompError
-
-BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 
 OPTION_WORDS = {
     r"input_shape=, the shape of one sample, such as \(784,\) or \(3, 32, 32\), or example_input=, a batch of inputs": (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+from milpcomp.cli.exits import DONE, INTERRUPTED, REJECTED, print_json
 
 
 def batch(options: argparse.Namespace) -> int:
@@ -27,8 +26,7 @@ def batch(options: argparse.Namespace) -> int:
         print("milpcomp: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     if options.json:
-        json.dump({"jobs": list(result.rows), "notices": list(result.notices)}, sys.stdout, indent=1, allow_nan=False)
-        print()
+        print_json({"jobs": list(result.rows), "notices": list(result.notices)})
     else:
         show_batch(result)
-    return FAILED if result.failed or result.rejected else DONE
+    return REJECTED if result.failed or result.rejected else DONE

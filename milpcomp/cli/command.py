@@ -7,14 +7,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
-EXIT_CODES = """\
-exit codes:
-  0    done; neurons that stay undecided are reported and never acted upon
-  1    done, but the independent checker rejected a verdict or an edit, or a job of a batch failed
-  2    bad input: one line on standard error says what and what to do
-  70   a defect of milpcomp: a traceback on standard error says where
-  130  interrupted; if neurons were being decided by then, the certificate holds what was decided
-"""
+from milpcomp.cli.exits import BAD_INPUT, EXIT_CODES
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Write one line to standard error and exit with code 2."""
         print(f"milpcomp: error: {message}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(BAD_INPUT)
 
 
 def add_command(commands: Any, name: str, what: str, details: str, *examples: str) -> Parser:

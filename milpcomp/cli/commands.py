@@ -1,17 +1,16 @@
-"""The commands: options in, the functions that Python users call, results out."""
+"""The commands: options in, the functions that Python users call, results out; here those around a certificate."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milpcomp.cli import batch, inputs, studies
+from milpcomp.cli import batch, channels, export, inputs, studies
+from milpcomp.cli.exits import DONE, INTERRUPTED, REJECTED, print_json
 from milpcomp.errors import ResultError, SettingsError
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from milpcomp.domain import Box
     from milpcomp.network import Network
     from milpcomp.stability.report import Report
-
-DONE, REJECTED, INTERRUPTED = 0, 1, 130
 
 
 def analyze(options: argparse.Namespace) -> int:
@@ -44,7 +41,7 @@ def analyze(options: argparse.Namespace) -> int:
         tolerance=options.tolerance,
     )
     if options.json:
-        _print_json(analysis.document())
+        print_json(analysis.document())
     else:
         show_analysis(analysis)
     if analysis.report.ended == "interrupted":
@@ -79,7 +76,7 @@ def certify(options: argparse.Namespace) -> int:
     else:
         save_report(report, options.out)
     if options.json:
-        _print_json(report_document(report))
+        print_json(report_document(report))
     else:
         show_certificate(options.network, network, report, str(target))
     return INTERRUPTED if report.ended == "interrupted" else DONE
@@ -99,7 +96,7 @@ def compress(options: argparse.Namespace) -> int:
     with staged(options.out, stale=COMPRESSION_RESULTS) as folder:
         write_compression(compression, folder)
     if options.json:
-        _print_json(compression_document(compression))
+        print_json(compression_document(compression))
     else:
         show_compression(options.network, compression, str(Path(options.out) / "network.npz"))
     return DONE
@@ -133,7 +130,7 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         documents = {"network": network_document(network), "domain": domain_document(report.domain)}
         documents["check"] = checked_document(checked)
-        _print_json(documents | ({"check_compression": checked_compression_document(judged)} if judged else {}))
+        print_json(documents | ({"check_compression": checked_compression_document(judged)} if judged else {}))
     else:
         show_checks(options.network, network, report.domain, checked, judged)
     return DONE if checked.accepted and (judged is None or judged.accepted) else REJECTED
@@ -164,74 +161,16 @@ def _other_domain(compression: Compression, report: Report) -> tuple[str, ...]:
     )
 
 
-def channels(options: argparse.Namespace) -> int:
-    """Remove channels by their slopes, and write the smaller network, figures and measurements."""
-    from milpcomp.channels import remove_channels, speed
-    from milpcomp.channels.images import read_images
-    from milpcomp.channels.norms import norm_scales, slopes_beside_scales
-    from milpcomp.files import write_json
-    from milpcomp.network.load import CHECKPOINTS
-    from milpcomp.report.channels import RESULTS, channels_document, show_channels, write_removal
-    from milpcomp.report.folder import spare, staged
-
-    spare(options.network, options.out, RESULTS)
-    with staged(options.out):
-        pass  # better now than after all images that the folder cannot be written to
-    domain = inputs.stated_domain(options)
-    network = inputs.network(options)
-    images, labels = None, None
-    if options.data is not None:
-        images, labels = read_images(options.data, network.input_shape, options.mean, options.std)
-    removal = remove_channels(network, options.threshold, images, labels, domain, options.tolerance)
-    removal = replace(removal, speed=speed(network, removal.network))
-    checked = removal.check() if removal.checkable and not options.no_check else None
-    scales: dict[str, Any] = {}
-    if Path(options.network).suffix.lower() in CHECKPOINTS:
-        from milpcomp.network.checkpoint_file import read_tensors
-
-        scales = norm_scales(read_tensors(options.network))
-    document = channels_document(removal, checked)
-    with staged(options.out, stale=RESULTS) as folder:
-        write_removal(removal, folder, scales, slopes_beside_scales(network, scales))
-        write_json(folder / "summary.json", document)
-    if options.json:
-        _print_json(document)
-    else:
-        show_channels(options.network, removal, checked, str(options.out))
-    return DONE if checked is None or checked.accepted else REJECTED
-
-
-def export(options: argparse.Namespace) -> int:
-    """Write a network, or its MILP model, in the format that the file's ending names."""
-    target = Path(options.output)
-    writers: dict[str, Callable[[Network, Path, argparse.Namespace], None]] = {
-        ".onnx": _export_onnx,
-        ".pt": _export_torch,
-        ".npz": _export_npz,
-        ".mps": _export_model,
-        ".lp": _export_model,
-    }
-    if target.suffix not in writers:
-        raise SettingsError(f"cannot tell a format from {target.name!r}; end the name in one of {', '.join(writers)}")
-    network = inputs.network(options)
-    writers[target.suffix](network, target, options)
-    if options.json:
-        _print_json({"written": str(target), "network": network.digest})
-    else:
-        print(f"written  {target}")
-    return DONE
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "analyze": analyze,
     "certify": certify,
     "compress": compress,
     "check": check,
     "batch": batch.batch,
-    "channels": channels,
+    "channels": channels.channels,
     "paths": studies.paths,
     "attack": studies.attack,
-    "export": export,
+    "export": export.export,
 }
 
 
@@ -275,40 +214,3 @@ def _certified(options: argparse.Namespace) -> tuple[Network, Report]:
             f"than {options.network} (digest {network.digest[:12]}); name the network that was certified"
         )
     return network, report
-
-
-def _export_onnx(network: Network, target: Path, options: argparse.Namespace) -> None:
-    from milpcomp.network.to_onnx import to_onnx
-
-    to_onnx(network, target)
-
-
-def _export_torch(network: Network, target: Path, options: argparse.Namespace) -> None:
-    from milpcomp.report.outputs import write_state
-
-    if not write_state(network, target):
-        raise SettingsError(
-            f"{options.network} is no plain chain of layers, so a state dict alone would not tell what it computes; "
-            "export it as .onnx or .npz"
-        )
-
-
-def _export_npz(network: Network, target: Path, options: argparse.Namespace) -> None:
-    from milpcomp.network.storage import save_network
-
-    save_network(network, target)
-
-
-def _export_model(network: Network, target: Path, options: argparse.Namespace) -> None:
-    from milpcomp.bounds.tighten import interval_bounds, tighten
-    from milpcomp.milp.encoding import encode
-    from milpcomp.milp.export import write_model
-
-    box = inputs.domain(options).fit(network.input_shape)
-    bounds = tighten(network, box, interval_bounds(network, box))
-    write_model(encode(network, bounds, box).milp, target)
-
-
-def _print_json(document: Mapping[str, Any]) -> None:
-    json.dump(document, sys.stdout, indent=1, allow_nan=False)
-    print()

@@ -10,7 +10,8 @@ import argparse
 from typing import Any, NoReturn
 
 from milpcomp.cli import network_arguments, study_arguments
-from milpcomp.cli.command import EXIT_CODES, Parser, example
+from milpcomp.cli.command import Parser, example
+from milpcomp.cli.exits import EXIT_CODES
 
 
 class _Version(argparse.Action):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milpcomp.cli import inputs
+from milpcomp.cli.exits import DONE, REJECTED
 from milpcomp.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from milpcomp.network import Network
     from milpcomp.robustness import CertifiedRobustness, Comparison, Preset, Sandwich
-
-DONE, REJECTED = 0, 1
 
 
 def paths(options: argparse.Namespace) -> int:
