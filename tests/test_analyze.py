@@ -19,10 +19,12 @@ from torch import nn
 
 import milpcomp as mc
 from milpcomp import pipeline
-from milpcomp.network import Dense, Network, Rectifier
+from milpcomp.compression.result import Skipped
+from milpcomp.network import INPUT, Dense, Network, Node, Rectifier
 from milpcomp.progress import Snapshot
 from milpcomp.report.analysis import checked_compression_document, compression_document
 from milpcomp.report.folder import RESULTS
+from milpcomp.report.page import page
 from milpcomp.report.words import checked_compression_line, deviation_line
 from milpcomp.stability.verdict import Phase, Proof, Stage
 from tests.nets import chain, diamond, residual_cnn
@@ -69,6 +71,17 @@ def test_everything_of_a_planted_network(tmp_path: Path) -> None:
     assert report.verdicts == analysis.report.verdicts
     compression = mc.load_compression(tmp_path / "out")
     assert mc.check_compression(planted(), compression, report.domain, report).accepted
+
+
+def test_names_make_no_headings() -> None:
+    """A layer's name with line breaks in it stays within its line of the Markdown page, left-out edits among them."""
+    nodes = [Node(f"{n.name}\n\n# all proved\n\n", n.layer, n.inputs) for n in planted().nodes]
+    nodes = [replace(n, inputs=(INPUT if not i else nodes[i - 1].name,)) for i, n in enumerate(nodes)]
+    analysis = mc.analyze(Network((2,), nodes), mc.Box(0.0, 1.0))
+    skipped = (Skipped(nodes[1].name, "fold", (0,), f"of {nodes[0].name}"),)
+    text = page(replace(analysis, compression=replace(analysis.compression, skipped=skipped)))
+    assert text.count(r"\n\n# all proved\n\n") > 2
+    assert [line for line in text.splitlines() if line.startswith("# ")] == ["# Network"]
 
 
 def test_summary_and_page_agree(tmp_path: Path) -> None:

@@ -121,6 +121,13 @@ def test_names_are_no_markup() -> None:
     assert drawn(table)[1][0].strip() == "[bold]x[/bold]"
 
 
+def test_names_stay_on_their_line() -> None:
+    """Line breaks and other control characters of a name are spelled out, in Markdown and on a terminal."""
+    table = Table(("layer", "neurons"), (("a\n# b\x1b[1m\u2028|α", "1"),))
+    assert table.markdown().splitlines()[2] == r"| a\n# b\x1b[1m\u2028\|α |       1 |"
+    assert drawn(table)[1][0].strip() == r"a\n# b\x1b[1m\u2028|α"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "text"), [(200, 150, "-25.0 %"), (8, 8, ""), (4, 5, "+25.0 %"), (0, 0, "")]
 )

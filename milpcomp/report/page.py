@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from milpcomp.report.analysis import Analysis
 from milpcomp.report.kept import nothing_removed
 from milpcomp.report.recipe import FILES, check_command, digests, python_lines, settings
 from milpcomp.report.sizes import edit_table, layer_size_table, size_table
-from milpcomp.report.tables import count, proof_table, stage_table, verdict_table
+from milpcomp.report.tables import count, markdown_cell, one_line, proof_table, stage_table, verdict_table
 from milpcomp.report.words import (
     checked_compression_line,
     checked_line,
@@ -45,7 +45,7 @@ def page(analysis: Analysis) -> str:
 def _head(analysis: Analysis) -> str:
     report, smaller = analysis.report, analysis.compression.network
     return f"""\
-# {analysis.source}
+# {one_line(analysis.source)}
 
 | | |
 |---|---|
@@ -68,7 +68,7 @@ def _verdicts(analysis: Analysis) -> str:
 {verdict_table(report, analysis.compression.after).markdown()}
 {f"{trusted[0].upper()}{trusted[1:]}.{chr(10)}{chr(10)}" if trusted else ""}\
 ![share of the neurons of each layer by phase](verdicts.png)
-{f"{chr(10)}Not everything was decided: {note}.{chr(10)}" if note else ""}
+{f"{chr(10)}Not everything was decided: {one_line(note)}.{chr(10)}" if note else ""}
 {proof_table(report).markdown()}
 ### Who decided them, and where the time went
 
@@ -80,8 +80,8 @@ All steps: {seconds_line(analysis.seconds)}.
 
 def _compression(analysis: Analysis) -> str:
     compression, edits = analysis.compression, edit_table(analysis.compression)
-    left_out = "".join(
-        f"* {entry.layer}, {entry.kind} of {count(len(entry.channels))} channels: {entry.reason}\n"
+    left_out = _list(
+        f"{entry.layer}, {entry.kind} of {count(len(entry.channels))} channels: {entry.reason}"
         for entry in compression.skipped
     )
     return f"""\
@@ -115,7 +115,7 @@ def _check(analysis: Analysis) -> str:
 Code that shares nothing with the code that proved all this replayed the witnesses, derived the bounds again, and
 related the two networks value by value:
 
-{"".join(f"* {line}{chr(10)}" for line in lines)}"""
+{_list(lines)}"""
 
 
 def _how(analysis: Analysis) -> str:
@@ -144,5 +144,9 @@ Reproduce, in Python:
 {_rows(analysis.report.versions)}"""
 
 
+def _list(lines: Iterable[str]) -> str:
+    return "".join(f"* {one_line(line)}\n" for line in lines)
+
+
 def _rows(entries: Mapping[str, str]) -> str:
-    return "".join(f"| {name} | {value} |\n" for name, value in entries.items())
+    return "".join(f"| {markdown_cell(name)} | {markdown_cell(value)} |\n" for name, value in entries.items())

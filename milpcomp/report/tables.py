@@ -5,6 +5,7 @@ A table is text: whoever builds it has decided what a number looks like, so a te
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in Markdown, padded so that the source reads well too."""
-        rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in (self.header, *self.rows)]
+        rows = [tuple(map(markdown_cell, row)) for row in (self.header, *self.rows)]
         widths = [max(3, *(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
         if self.total:
             rows[-1] = tuple(f"**{cell}**" if cell else "" for cell in rows[-1])
@@ -94,8 +95,22 @@ class Table:
             last = self.total and i == len(self.rows) - 1
             if last:
                 table.add_section()
-            table.add_row(*(Text(cell) for cell in row), style="bold" if last else None)
+            table.add_row(*(Text(one_line(cell)) for cell in row), style="bold" if last else None)
         return table
+
+
+UNPRINTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of what is no letter, but would break a line or change what stands around it."""
+
+
+def one_line(text: str) -> str:
+    r"""Return text, such as a name that a file gives, on one line: line breaks and other controls as in ``a\nb``."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTED else c for c in text)
+
+
+def markdown_cell(text: str) -> str:
+    """Return text as it may stand in a table of Markdown."""
+    return one_line(text).replace("|", "\\|")
 
 
 LATEX = str.maketrans(

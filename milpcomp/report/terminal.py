@@ -13,7 +13,7 @@ from rich.text import Text
 from milpcomp.domain import Box
 from milpcomp.network import Network
 from milpcomp.report.sizes import size_table
-from milpcomp.report.tables import Table, verdict_table
+from milpcomp.report.tables import Table, one_line, verdict_table
 from milpcomp.report.words import (
     checked_compression_line,
     checked_line,
@@ -59,7 +59,7 @@ class Screen:
         grid.add_column(overflow="fold")
         for name, text in facts:
             if text:
-                grid.add_row(Text(name), Text(text, style=_style(text)))
+                grid.add_row(Text(name), Text(one_line(text), style=_style(text)))
         self._print(grid)
 
     def table(self, table: Table) -> None:
