@@ -7,6 +7,7 @@ disk or an interrupt leaves the previous file as it was. Arrays are .npz without
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import zipfile
@@ -94,10 +95,10 @@ def read_json(path: PathLike, error: type[MilpcompError] = ResultError) -> Any:
     Raises
     ------
     error
-        If the file is missing, unreadable or not JSON.
+        If the file is missing, unreadable or not JSON, or holds a number that is none, such as 1e999.
     """
     try:
-        return json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
+        return json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant, parse_float=_finite)
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or cause}") from cause
     except (ValueError, RecursionError) as cause:
@@ -153,6 +154,12 @@ def _plain(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is larger than all numbers")
+    return value
 
 
 def _first_line(cause: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -239,12 +240,27 @@ def _forge(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None
         (lambda s, a: a.pop("proof/1/units"), "KeyError"),
         (lambda s, a: s.pop("settings"), "KeyError"),
         (lambda s, a: s.update(proofs=3), "TypeError"),
+        (lambda s, a: s["stage_seconds"].update(bound="long"), "its times are none"),
+        (lambda s, a: s["stage_seconds"].update(bound=-1.0), "its times are none"),
+        (lambda s, a: s["stage_seconds"].update(bound=10**400), "its times are none"),
+        (lambda s, a: s["versions"].update(milpcomp=1), "is no text"),
+        (lambda s, a: s.update(ended=[]), "is no text"),
     ],
 )
 def test_incomplete_content(tmp_path: Path, change: Callable[..., None], message: str) -> None:
     """Content that does not hang together is refused even where the digest fits."""
     _forge(tmp_path, change)
     with pytest.raises(ResultError, match=message):
+        load_report(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["settings", "stage_seconds", "versions"])
+def test_numbers_larger_than_all(tmp_path: Path, part: str) -> None:
+    """1e999, which Python would read as infinity, is refused anywhere, even where the digest fits."""
+    _forge(tmp_path, lambda structure, _: structure[part].update(forged=math.inf))
+    path = tmp_path / "certificate.json"
+    path.write_text(path.read_text().replace("Infinity", "1e999"))
+    with pytest.raises(ResultError, match="1e999 is larger than all numbers"):
         load_report(tmp_path)
 
 

@@ -15,7 +15,7 @@ from milpcomp.cost import cost
 from milpcomp.domain import Box
 from milpcomp.network import Network
 from milpcomp.report.tables import PHASE_WORDS, count, on_trust, proved_counts, solver_count
-from milpcomp.stability.report import Report
+from milpcomp.stability.report import Report, is_duration
 from milpcomp.stability.verdict import STABLE, Phase, Proof
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def earlier_line(report: Report) -> str:
     earlier = report.settings.get("earlier")
     last = earlier[-1] if isinstance(earlier, list | tuple) and earlier else None
     spent = last.get("seconds_until_here") if isinstance(last, Mapping) else None
-    return f"of which {spent:.1f} s in earlier runs" if isinstance(spent, int | float) else ""
+    return f"of which {spent:.1f} s in earlier runs" if is_duration(spent) else ""
 
 
 def at_most(bound: float) -> str:

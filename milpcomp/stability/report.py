@@ -13,6 +13,9 @@ from milpcomp.domain import Box, FloatArray
 from milpcomp.stability.sections import Chain, Section
 from milpcomp.stability.verdict import Phase, Verdict
 
+LONGEST_S = 1e12
+"""No run takes 30,000 years; sums of times below this are finite."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
@@ -74,3 +77,8 @@ class Report:
         for verdict in self.verdicts:
             grouped.setdefault(verdict.layer, []).append(verdict)
         return {layer: tuple(verdicts) for layer, verdicts in grouped.items()}
+
+
+def is_duration(value: object) -> bool:
+    """Tell whether a value, as a file may give it, is a number of seconds."""
+    return isinstance(value, int | float) and 0 <= value < LONGEST_S

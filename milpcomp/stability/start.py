@@ -21,7 +21,7 @@ from milpcomp.bounds.tighten import Bounds
 from milpcomp.domain import Box
 from milpcomp.errors import ResultError, SettingsError
 from milpcomp.network import INPUT, Network
-from milpcomp.stability.report import Report
+from milpcomp.stability.report import Report, is_duration
 from milpcomp.stability.verdict import ON_TRUST, STABLE, Phase, Proof, Stage, Verdict
 
 
@@ -99,7 +99,7 @@ def _contradictions(report: Report) -> Iterable[str]:
         yield "a section of its proofs rests on a later one"
     if not isinstance(report.settings.get("earlier", []), list):
         yield "its settings are none"
-    if not all(type(spent) in (int, float) and spent >= 0 for spent in report.stage_seconds.values()):
+    if not all(map(is_duration, report.stage_seconds.values())):
         yield "its times are none"
     if report.witnesses.dtype != np.float64 or report.witnesses.shape[1:] != report.domain.shape:
         yield "its witnesses are no inputs"

@@ -22,7 +22,7 @@ from milpcomp.domain import Box
 from milpcomp.errors import ResultError
 from milpcomp.files import PathLike
 from milpcomp.result_files import Arrays, ResultFiles
-from milpcomp.stability.report import Report
+from milpcomp.stability.report import Report, is_duration
 from milpcomp.stability.sections import Section
 from milpcomp.stability.verdict import Phase, Proof, Stage, Verdict
 
@@ -141,6 +141,9 @@ def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
     domain = Box(arrays["domain/lower"], arrays["domain/upper"])
     if domain.digest != structure["domain"]:
         raise ResultError("the digest of its domain is not that of its bounds")
+    texts = (structure["network"], structure["ended"], *structure["layers"], *structure["versions"].values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ResultError("a name, a version, or how it ended is no text")
     verdicts = _decode_verdicts(structure, arrays)
     report = Report(
         network_digest=structure["network"],
@@ -157,6 +160,8 @@ def _decode(structure: Mapping[str, Any], arrays: Arrays) -> Report:
     rows = [row for v in verdicts for row in (v.active_witness, v.inactive_witness) if row is not None]
     if report.counts() != structure["counts"] or any(row >= len(report.witnesses) for row in rows):
         raise ResultError("its counts or witnesses do not fit its verdicts")
+    if not all(map(is_duration, report.stage_seconds.values())):
+        raise ResultError("its times are none")
     return report
 
 
