@@ -142,7 +142,7 @@ def require_box(value: object, what: str) -> None:
 def _floats(value: ArrayLike, name: str) -> FloatArray:
     try:
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DomainError(f"the {name} bound of a box must be numbers, got {value!r}") from None
 
 

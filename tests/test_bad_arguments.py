@@ -74,6 +74,33 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: mc.analyze(diamond(), (0, 1)),  # type: ignore[arg-type]
         r"analyze needs one Box as its domain, got tuple; write milpcomp.Box\(lower, upper\)",
     ),
+    "no limit per neuron": (
+        lambda: mc.certify(diamond(), BOX, neuron_time_limit_s=None),  # type: ignore[arg-type]
+        "limit per neuron must be positive and finite, got None",
+    ),
+    "layers by number": (lambda: mc.certify(diamond(), BOX, layers=1), "layers must be names .* got 1"),  # type: ignore[arg-type]
+    "layers in lists": (lambda: mc.certify(diamond(), BOX, layers=[["1"]]), "layers must be names"),  # type: ignore[list-item]
+    "merging a number": (lambda: mc.merge(5), "merge needs a list of at least one Report"),  # type: ignore[arg-type]
+    "merging one report": (
+        lambda: mc.merge(mc.certify(diamond(), BOX)),  # type: ignore[arg-type]
+        "merge needs a list of at least one Report",
+    ),
+    "blocks of a module": (
+        lambda: mc.certify_in_blocks(MODULE, BOX),  # type: ignore[arg-type]
+        "needs a Network, got Sequential",
+    ),
+    "half a block": (
+        lambda: mc.certify_in_blocks(diamond(), BOX, blocks=1.5),  # type: ignore[arg-type]
+        "number of blocks of a layer must be a whole number of at least 1, got 1.5",
+    ),
+    "workers in letters": (
+        lambda: mc.certify_in_blocks(diamond(), BOX, workers="two"),  # type: ignore[arg-type]
+        "number of workers must be a whole number of at least 1, got 'two'",
+    ),
+    "a scheduler that is a number": (
+        lambda: mc.certify_in_blocks(diamond(), BOX, scheduler=8786),  # type: ignore[arg-type]
+        "8786 is no address of a scheduler|needs Dask's package",
+    ),
     "an amount in letters": (lambda: proximal_l1_([torch.rand(3)], "a"), "amount='a' must be a finite number"),  # type: ignore[arg-type]
 }
 

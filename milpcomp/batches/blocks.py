@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from milpcomp.batches.block import Found, Search, search_block, warm_up
-from milpcomp.batches.executor import Call, Executor
+from milpcomp.batches.executor import Call, Executor, require_count
 from milpcomp.batches.places import place
 from milpcomp.batches.twice import outcomes
 from milpcomp.domain import Box
-from milpcomp.errors import ExecutorError, SettingsError
+from milpcomp.errors import ExecutorError
 from milpcomp.network import Network
 from milpcomp.progress import Snapshot
 from milpcomp.stability import funnel
@@ -110,8 +110,7 @@ def certify_in_blocks(
     -----
     **Trusts** what `milpcomp.certify` trusts, and the workers to run the same milpcomp; `milpcomp.check` the result.
     """
-    if blocks is not None and blocks < 1:
-        raise SettingsError(f"the number of blocks of a layer must be at least 1, got {blocks!r}")
+    require_count(blocks, "blocks of a layer")
     task = prepared(
         network, domain, method="funnel", backend=backend, time_limit_s=time_limit_s,
         neuron_time_limit_s=neuron_time_limit_s, max_certificate_bytes=max_certificate_bytes, data=data, layers=layers,

@@ -56,7 +56,7 @@ class Cluster(Executor):
             raise ExecutorError(
                 "clusters need Dask's package `distributed`; install it with: pip install 'milpcomp[cluster]'"
             ) from error
-        if not re.fullmatch(r"[a-z]+://.+:\d+", address):
+        if not re.fullmatch(r"[a-z]+://.+:\d+", str(address)):
             raise ExecutorError(f"{address!r} is no address of a scheduler; give one such as tcp://host:8786")
         self._address = address
         self._run = secrets.token_hex(4)  # a task must never be taken for one of another run

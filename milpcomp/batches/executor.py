@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Protocol
 
 from milpcomp.errors import SettingsError
@@ -117,3 +118,9 @@ class Executor(AbstractContextManager["Executor"], Protocol):
 
     def cancel(self) -> None:
         """Drop the calls that wait, and end those that run; none of them is reported by `finished`."""
+
+
+def require_count(value: object, what: str) -> None:
+    """Raise `SettingsError` unless `value`, the number of `what`, is None or a whole number of at least 1."""
+    if value is not None and (not isinstance(value, Integral) or value < 1):
+        raise SettingsError(f"the number of {what} must be a whole number of at least 1, got {value!r}")

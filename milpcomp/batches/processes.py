@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import wait
 from typing import Any
 
-from milpcomp.batches.executor import Call, Done, Executor
+from milpcomp.batches.executor import Call, Done, Executor, require_count
 from milpcomp.batches.process import Process, resident
 from milpcomp.errors import SettingsError
 
@@ -33,13 +33,12 @@ class Processes(Executor):
     Raises
     ------
     SettingsError
-        If `workers` is less than 1.
+        If `workers` is no whole number, or less than 1.
     """
 
     def __init__(self, workers: int | None = None) -> None:
+        require_count(workers, "workers")
         self._count = _cores() if workers is None else workers
-        if self._count < 1:
-            raise SettingsError(f"the number of workers must be at least 1, got {workers!r}")
         self._waiting: deque[Call] = deque()
         self._idle: list[Process] = []
         self._busy: list[Process] = []

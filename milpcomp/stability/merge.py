@@ -54,9 +54,7 @@ def merge(reports: Iterable[Report]) -> Report:
     -----
     **Trusts** the reports: nothing is proved again, so `milpcomp.check` the result if their files may be falsified.
     """
-    given = tuple(reports)
-    if not given or not all(isinstance(report, Report) for report in given):
-        raise SettingsError("merge needs at least one Report, and nothing else; read files with load_report")
+    given = _listed(reports)
     for report in given:
         require_sound(report, "a report to merge")
     _require_same(given)
@@ -77,6 +75,13 @@ def merge(reports: Iterable[Report]) -> Report:
         stage_seconds={stage: max(report.stage_seconds.get(stage, 0.0) for report in given) for stage in stages},
         ended=next((report.ended for report in given if report.ended != "complete"), "complete"),
     )
+
+
+def _listed(reports: object) -> tuple[Report, ...]:
+    given = tuple(reports) if isinstance(reports, Iterable) else ()
+    if not given or not all(isinstance(report, Report) for report in given):
+        raise SettingsError("merge needs a list of at least one Report, and nothing else; read files with load_report")
+    return given
 
 
 def _require_same(reports: Sequence[Report]) -> None:

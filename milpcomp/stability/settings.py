@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -61,11 +61,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise SettingsError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}")
-        if self.time_limit_s is not None and not 0 < self.time_limit_s < math.inf:
+        if self.time_limit_s is not None and not _is_limit(self.time_limit_s):
             raise SettingsError(
                 f"the time limit must be a positive number of seconds, got {self.time_limit_s!r}; None is no limit"
             )
-        if not 0 < self.neuron_time_limit_s < math.inf:
+        if not _is_limit(self.neuron_time_limit_s):
             raise SettingsError(f"the limit per neuron must be positive and finite, got {self.neuron_time_limit_s!r}")
         if not _is(self.max_certificate_bytes, Real) or not self.max_certificate_bytes >= 0:  # nor is NaN
             raise SettingsError(f"the limit of a certificate must be >= 0 bytes, got {self.max_certificate_bytes!r}")
@@ -102,6 +102,10 @@ class Settings:
 def _is(value: object, kind: type) -> bool:
     """Tell whether a value is of a kind, whatever its annotation promises."""
     return isinstance(value, kind)
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, Real) and not value <= 0 and value <= sys.float_info.max  # nor is it NaN
 
 
 def check_device(device: str) -> None:

@@ -7,10 +7,9 @@ nothing of what was decided.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from numbers import Real
 from operator import index
 from typing import Any
 
@@ -93,7 +92,7 @@ def prepared(
     seed: int,
 ) -> Task:
     """Check the arguments of `milpcomp.certify`; see there for parameters and errors."""
-    _check_types(network, domain, time_limit_s, neuron_time_limit_s)
+    _check_types(network, domain)
     solver = find_backend(backend)
     settings = Settings(
         method, solver.name, time_limit_s, neuron_time_limit_s, max_certificate_bytes, device, seed,
@@ -134,18 +133,20 @@ def conducted(task: Task, progress: bool | Callable[[Snapshot], None], work: Cal
     return ledger.report(task.options(), task.versions(), ended)
 
 
-def _check_types(network: object, domain: object, *limits: object) -> None:
+def _check_types(network: object, domain: object) -> None:
     if not isinstance(network, Network):
         raise NetworkError(f"certify needs a Network, got {type(network).__name__}; read it with milpcomp.load first")
     refuse_opaque(network, "certify")
     require_box(domain, "certify")
-    for limit in limits:
-        if limit is not None and not isinstance(limit, Real):
-            raise SettingsError(f"a time limit must be a number of seconds, got {limit!r}")
 
 
-def _names(layers: Collection[str] | None) -> tuple[str, ...] | None:
-    return (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+def _names(layers: object) -> tuple[str, ...] | None:
+    if layers is None or isinstance(layers, str):
+        return None if layers is None else (layers,)
+    names = tuple(layers) if isinstance(layers, Iterable) else (layers,)
+    if not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"layers must be names of rectifiers, as in ['relu1', 'relu2'], got {layers!r}")
+    return names
 
 
 def _units(neurons: Mapping[str, Collection[int]] | None) -> dict[str, tuple[int, ...]] | None:
@@ -162,7 +163,8 @@ def _samples(data: ArrayLike | None, network: Network) -> FloatArray | None:
         return None
     try:
         samples = np.asarray(data, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:  # words, rows of different lengths, tensors with gradients
+    # Words, rows of different lengths, integers beyond all floats, tensors with gradients.
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise DomainError(
             f"data must be numbers, inputs of shape (N, *{network.input_shape}), got {type(data).__name__}: {error}"
         ) from error
