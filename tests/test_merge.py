@@ -132,6 +132,16 @@ def test_only_reports_on_the_same() -> None:
             merge(nothing)  # type: ignore[arg-type]
 
 
+def test_minus_zero_is_zero() -> None:
+    """Boxes that differ in the sign of a zero are the same domain: reports about them merge, and one goes on."""
+    signed = mc.Box(np.full(2, -0.0), np.ones(2))
+    assert signed.same_as(UNIT)
+    assert not signed.same_as(mc.Box(0.0, 1.0))  # of another shape
+    other = replace(report(stable(1, Phase.STABLY_INACTIVE, -3.0, -1.0)), domain=signed)
+    assert merge([report(), other]).verdicts[1].phase is Phase.STABLY_INACTIVE
+    assert mc.check(three(), signed, mc.certify(three(), UNIT, start=other)).accepted
+
+
 def test_what_is_said_of_the_runs() -> None:
     """Shared settings stay, others are listed; versions are joined; stages take the longest; the first end is told."""
     one = report(settings={"seed": 0, "method": "funnel"}, versions={"a": "1"}, stage_seconds={"bound": 1.0})

@@ -88,7 +88,7 @@ def tighten(
     **Trusts** `bounds`, and what `milpcomp.bounds.rounding` trusts.
     """
     box, given = domain.fit(network.input_shape), bounds.values[INPUT]
-    if not (np.array_equal(box.lower, given.lower) and np.array_equal(box.upper, given.upper)):
+    if not box.same_as(Box(given.lower, given.upper)):
         raise DomainError("the bounds to tighten were proved over another domain")
     if targets is None:
         everything = {node.name: np.ones(network.width(node.name), dtype=bool) for node in network.rectifiers}

@@ -143,7 +143,7 @@ def _not_as_stated(report: Report, stated: Box | None) -> tuple[str, ...]:
     if stated is None:
         return ()
     box, own = stated.fit(report.domain.shape), report.domain
-    if (box.lower == own.lower).all() and (box.upper == own.upper).all():
+    if box.same_as(own):
         return ()
     return (
         f"it is about another domain ({domain_line(own)}; digest {own.digest[:12]}) than the one stated "

@@ -10,7 +10,7 @@ Reports that contradict each other are refused: one of them is false, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,13 +85,15 @@ def _listed(reports: object) -> tuple[Report, ...]:
 
 
 def _require_same(reports: Sequence[Report]) -> None:
-    what: dict[str, Callable[[Report], object]] = {
-        "networks": lambda report: report.network_digest,
-        "domains": lambda report: report.domain.digest,
-        "neurons": lambda report: [(verdict.layer, verdict.unit) for verdict in report.verdicts],
-    }
-    for name, key in what.items():
-        if any(key(report) != key(reports[0]) for report in reports[1:]):
+    first = reports[0]
+    neurons = [(verdict.layer, verdict.unit) for verdict in first.verdicts]
+    for report in reports[1:]:
+        same = {
+            "networks": report.network_digest == first.network_digest,
+            "domains": report.domain.same_as(first.domain),
+            "neurons": [(verdict.layer, verdict.unit) for verdict in report.verdicts] == neurons,
+        }
+        for name in (name for name, agrees in same.items() if not agrees):
             raise ResultError(f"the reports are about different {name}; merge only those about the same")
 
 

@@ -43,7 +43,7 @@ def require_same(report: object, network: Network, domain: Box) -> Report:
             f"one (digest {network.digest[:12]}); start from a report about the same network, or from none"
         )
     theirs = report.domain
-    if not (np.array_equal(theirs.lower, domain.lower) and np.array_equal(theirs.upper, domain.upper)):
+    if not theirs.same_as(domain):
         raise ResultError(
             f"the report to start from is about another domain ({theirs!r}, digest {theirs.digest[:12]}) than this "
             f"one ({domain!r}, digest {domain.digest[:12]}); start from a report about the same domain, or from none"
