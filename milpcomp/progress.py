@@ -165,7 +165,7 @@ class _Screen:
         table.add_column("decided")
         for row in _rows(self.latest):
             table.add_row(
-                row.layer,
+                Text(row.layer),
                 *(str(n) for n in (row.neurons, row.stably_inactive, row.stably_active, row.unstable, row.undecided)),
                 _bar(row),
             )

@@ -96,6 +96,15 @@ def test_live_table_shows_every_layer() -> None:
     assert ["all", "20", "3", "2", "11", "4"] in rows
 
 
+def test_names_are_no_markup_on_the_screen() -> None:
+    """A layer's name in brackets appears as it is, neither as a style nor as an error."""
+    screen = progress._Screen()
+    screen.observe(Snapshot("bound", 0.5, (LayerCount("[/relu]", 10, 3, 2, 5, 0),)))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(screen)
+    assert "[/relu]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_deep_networks_fit_the_screen() -> None:
     """With many layers the decided ones share a row, so do open ones beyond the limit; none is lost."""
     layers = tuple(LayerCount(str(i), 5, 0, 0, 5 if i < 10 else 0, 0 if i < 10 else 5) for i in range(60))
