@@ -8,6 +8,7 @@ checker ends up with hold, whether or not a verdict uses them. Harmless changes 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -20,6 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milpcomp.bounds.branch_proof import BranchProof
+from milpcomp.bounds.tighten import interval_bounds
+from milpcomp.branch import curves
+from milpcomp.branch.question import Limits, Question
 from milpcomp.checker import Finding, check
 from milpcomp.checker.check import examine
 from milpcomp.checker.document import read_network
@@ -38,7 +42,8 @@ SQUARE = Box(-np.ones(2), np.ones(2))
 MARGIN = 0.02
 """How far the maxima and minima of the targets lie from 0, on either side."""
 
-CASES = 8
+FLAT, CASES = 8, 12
+"""Proofs of the first few cases close their leaves by lines, those of the others by parabolas."""
 
 
 # true reports ---------------------------------------------------------------------------------------------------------
@@ -54,7 +59,10 @@ def true_case(number: int) -> tuple[Network, Report]:
     rng = np.random.default_rng(number)
     while True:
         network = _pairs(number, rng)
-        found = [prove(network, SQUARE, "end", unit, side, rng=rng) for unit, side in ((0, "upper"), (2, "lower"))]
+        if number < FLAT:
+            found = [prove(network, SQUARE, "end", unit, side, rng=rng) for unit, side in ((0, "upper"), (2, "lower"))]
+        else:
+            found = [_curved(network, unit, sign) for unit, sign in ((0, 1), (2, -1))]
         trees = [proof for proof in found if proof is not None]
         linear = linear_proofs(network)
         report = _true_report(network, exact_ranges(network, SQUARE), (*linear, *trees), rng)
@@ -63,13 +71,27 @@ def true_case(number: int) -> tuple[Network, Report]:
             return network, report
 
 
+def _curved(network: Network, unit: int, sign: int) -> BranchProof | None:
+    """Return a proof with at least one leaf that is closed by parabolas, or None."""
+    values = interval_bounds(network, SQUARE).values
+    limits = Limits(math.inf, lambda: False, 2**24)
+    proof = curves.search(network, values, Question("end", unit, sign), lambda x: None, limits).proof
+    return proof if proof is not None and len(proof.curved) else None
+
+
 def _pairs(number: int, rng: np.random.Generator) -> Network:
-    slopes: tuple[float | None, float | None] = [(1.0, 0.0), (None, None), (1.0, 0.25), (1.0, -1.0)][number // 2 % 4]
+    slopes: tuple[float | None, float | None] = [(1.0, 0.0), (None, None), (1.0, 0.25), (1.0, -1.0)][
+        (0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 2)[number]
+    ]
     body = hidden(mlp([[2, 4, 2], [2, 3, 3, 2]][number % 2], rng, *slopes))
     least, most = ([float(pair[side]) for pair in exact_ranges(body, SQUARE)["end"]] for side in (0, 1))
     twin = Dense([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]],
                  [-most[0] - MARGIN, -most[0] + MARGIN, -least[1] + MARGIN, -least[1] - MARGIN])  # fmt: skip
-    return Network((2,), [*body.nodes[:-1], Node("pairs", twin, (body.nodes[-2].name,)), _renamed(body)])
+    if number < FLAT:
+        return Network((2,), [*body.nodes[:-1], Node("pairs", twin, (body.nodes[-2].name,)), _renamed(body)])
+    last = body.nodes[-2].layer  # parabolas are for one dense layer between rectifiers
+    whole = Dense(twin.weight @ last.weight, twin.weight @ last.bias + twin.bias)
+    return Network((2,), [*body.nodes[:-2], Node("pairs", whole, body.nodes[-2].inputs), _renamed(body)])
 
 
 def _renamed(body: Network) -> Node:
@@ -191,6 +213,10 @@ def shuffle_proofs(case: SimpleNamespace, rng: np.random.Generator) -> None:
     case.proofs = [case.proofs[k] for k in rng.integers(len(case.proofs), size=len(case.proofs) + 1)]
 
 
+CURVES = ("curvature", "diagonal", "center")
+"""The numbers of curved leaves, a row each."""
+
+
 def _trees(case: SimpleNamespace) -> list[BranchProof]:
     return [proof for proof in case.proofs if isinstance(proof, BranchProof)]
 
@@ -224,21 +250,30 @@ def drop_a_branch(proof: BranchProof, rng: np.random.Generator) -> Any:
     rows = rng.integers(len(proof.leaf), size=len(leaf))
     still = np.isin(kept[leaf], proof.leaf)
     rows[still] = np.searchsorted(proof.leaf, kept[leaf][still])
-    leaves = {"objective": proof.objective[rows], "multipliers": proof.multipliers[rows]}
-    return forged(proof, parent=parent, leaf=leaf.astype(np.int32), **nodes, **leaves)
+    return forged(proof, parent=parent, leaf=leaf.astype(np.int32), **nodes, **_records(proof, rows))
+
+
+def _records(proof: BranchProof, rows: Any) -> dict[str, Any]:
+    """Return what closes these leaves, for other leaves in their place."""
+    curved = [k for k, row in enumerate(rows) if row in proof.curved]
+    places = np.searchsorted(proof.curved, rows[curved])
+    kept = {name: getattr(proof, name)[places] for name in CURVES}
+    flat = {"objective": proof.objective[rows], "multipliers": proof.multipliers[rows]}
+    return flat | kept | {"curved": np.array(curved, dtype=np.int32)}
 
 
 def make_a_leaf_of_it_all(proof: BranchProof, rng: np.random.Generator) -> Any:
     """Keep the root only, with the multipliers of some leaf."""
     row = rng.integers(len(proof.leaf), size=1)
     nodes = {name: getattr(proof, name)[:1] for name in ("parent", "layer_of", "unit_of", "point", "above", "rebound")}
-    leaf = np.zeros(1, dtype=np.int32)
-    return forged(proof, leaf=leaf, objective=proof.objective[row], multipliers=proof.multipliers[row], **nodes)
+    return forged(proof, leaf=np.zeros(1, dtype=np.int32), **nodes, **_records(proof, row))
 
 
 def swap_leaves(proof: BranchProof, rng: np.random.Generator) -> Any:
-    """Give leaves the multipliers, and perhaps the flags, of others."""
+    """Give leaves the multipliers, and perhaps the flags or the parabolas, of others."""
     order = rng.permutation(len(proof.leaf))
+    if rng.random() < 0.3:
+        return forged(proof, **_records(proof, order))
     objective = proof.objective[order] if rng.random() < 0.5 else proof.objective
     return forged(proof, multipliers=proof.multipliers[order], objective=objective)
 
@@ -306,6 +341,39 @@ def change_columns(proof: BranchProof, rng: np.random.Generator) -> Any:
     return forged(proof, columns=columns)
 
 
+def change_curves(proof: BranchProof, rng: np.random.Generator) -> Any:
+    """Scale or shift curvatures, diagonals or centres: a little, or out of this world."""
+    name = str(rng.choice(CURVES))
+    values = getattr(proof, name).copy()
+    some = rng.random(values.shape) < rng.choice([0.3, 1.0])
+    factor = rng.choice([0.0, 1e-310, 0.5, 0.99, 1.001, 2.0, 1e3, 1e150, 1e300, -1.0, np.inf, np.nan])
+    added = rng.choice([0.0, 0.0, 0.0, 1e-3, 0.3, -0.3, 1e300])
+    with np.errstate(all="ignore"):
+        values[some] = values[some] * factor + added
+    return forged(proof, **{name: values})
+
+
+def curve_other_leaves(proof: BranchProof, rng: np.random.Generator) -> Any:
+    """Give parabolas to other leaves, swap them, leave some out, or take the numbers of another one."""
+    count = len(proof.curved)
+    kind = rng.integers(4)
+    if kind == 0:
+        places = np.sort(rng.choice(len(proof.leaf), size=count, replace=False)).astype(np.int32)
+        return forged(proof, curved=places)
+    if kind == 1:
+        name = str(rng.choice(CURVES))
+        return forged(proof, **{name: getattr(proof, name)[rng.integers(max(1, count), size=count)]})
+    kept = np.flatnonzero(rng.random(count) < 0.5)
+    return forged(proof, curved=proof.curved[kept], **{name: getattr(proof, name)[kept] for name in CURVES})
+
+
+def curve_other_units(proof: BranchProof, rng: np.random.Generator) -> Any:
+    """Let curvatures belong to other units, and centres and diagonals to other elements."""
+    name = str(rng.choice(CURVES))
+    values = getattr(proof, name)
+    return forged(proof, **{name: values[:, rng.permutation(values.shape[1])]})
+
+
 def claim_more(proof: BranchProof, rng: np.random.Generator) -> Any:
     """Claim another bound, another unit, another layer, or the other side."""
     bound = float(rng.choice([0.0, -0.01, 0.01, -MARGIN, MARGIN, -1.0, 1.0, np.nan, -np.inf, np.inf, 1e-300, -1e300]))
@@ -343,6 +411,9 @@ TREES = [
         change_nodes,
         repeat_children,
         change_columns,
+        change_curves,
+        curve_other_leaves,
+        curve_other_units,
         claim_more,
     )
 ]
@@ -406,7 +477,9 @@ def test_no_falsified_report_is_accepted_in_thousands_of_cases(number: int, seed
 @pytest.mark.parametrize("change", [*REPORTS, *TREES], ids=lambda change: change.__name__)
 def test_every_falsification_is_noticed_or_harmless(change: Falsify) -> None:
     """Each kind, ten times on its own, leaves only truths accepted; all but the harmless ones are often rejected."""
-    accepted = sum(require_truth(falsified(seed % CASES, seed, [change])) for seed in range(10))
+    first = FLAT if "curve" in change.__name__ else 0
+    cases = [falsified(first + seed % (CASES - first), seed, [change]) for seed in range(10)]
+    accepted = sum(require_truth(case) for case in cases)
     harmless = {"derive_bounds_anywhere": 10, "shuffle_proofs": 10, "claim_unstable": 10}
     assert accepted <= harmless.get(change.__name__, 9)
 

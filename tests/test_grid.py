@@ -215,6 +215,10 @@ def test_a_classifier_has_four_variants(tmp_path: Path, data: Data, monkeypatch:
     assert cards["full"]["accuracy_to_keep"] == 0.0
     assert [row["l1"] for row in cards["0"]["sweep"]] == [0.0, 0.2, 0.4]
     assert cards["full"]["mean_over_seeds"]["seeds"] == 2
+    runs = [json.loads((tmp_path / "runs" / f"tiny_l1-0.4_seed-{seed}.json").read_text()) for seed in range(2)]
+    accuracy, zeros = (50 * sum(card[key] for card in runs) for key in ("test_accuracy", "zero_share"))
+    assert f"| {accuracy:.2f} %, {zeros:.1f} %, " in table(tmp_path)
+    assert train_shape("tiny", data, tmp_path / "gone", tmp_path, TINY) == cards, "fewer seeds need nothing new"
     assert cards["proximal"]["zero_share"] > cards["full"]["zero_share"]
     for variant, card in cards.items():
         file = tmp_path / f"tiny_{variant}.safetensors"

@@ -58,7 +58,9 @@ def test_paths_of_networks_and_lists(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["thin"]["paths"], found["thin"]["mean"], found["thin"]["longest"]) == (4, 2.5, 5)
     assert found["block"]["paths"] == 2
     assert main(["paths", *arguments, "--threshold", "0.01", "--json", "--out", str(out)]) == 0
-    cut = json.loads(capsys.readouterr().out)["networks"]["block"]
+    printed = capsys.readouterr().out
+    assert printed.endswith("}\n"), "the shell's prompt starts a line of its own"
+    cut = json.loads(printed)["networks"]["block"]
     assert cut["longest"] < found["block"]["longest"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milpcomp.cli import inputs
-from milpcomp.cli.exits import DONE, REJECTED
+from milpcomp.cli.exits import DONE, REJECTED, print_json
 from milpcomp.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def paths(options: argparse.Namespace) -> int:
     with staged(options.out, stale=RESULTS) as folder:
         write_paths(found, folder)
     if options.json:
-        json.dump(paths_document(found), sys.stdout, indent=1)
+        print_json(paths_document(found))
     else:
         show_paths(found, str(options.out))
     return DONE
@@ -91,7 +90,7 @@ def attack(options: argparse.Namespace) -> int:
     with staged(options.out, stale=RESULTS) as folder:
         write_attacks(found, folder)
     if options.json:
-        json.dump(attack_document(found), sys.stdout, indent=1, allow_nan=False)
+        print_json(attack_document(found))
     else:
         show_attacks(found, str(options.out))
     return REJECTED if any(rejected.values()) else DONE
