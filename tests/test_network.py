@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from milpcomp.bounds.interval import propagate
 from milpcomp.errors import MilpcompError, NetworkError
 from milpcomp.network import INPUT, Add, Concat, Conv2d, Dense, Network, Node, Rectifier, Scale, graph
 from tests.nets import chain, diamond, mlp, residual_cnn
@@ -62,6 +63,24 @@ def test_values_and_pre_activations() -> None:
     assert list(found) == ["relu1", "relu2", "relu3"]
     assert found["relu2"].tolist() == values["norm1"].reshape(3, -1).tolist()
     assert [network.width(name) for name in found] == [array.shape[1] for array in found.values()]
+
+
+def test_pre_activations_need_no_later_node() -> None:
+    """`hidden` ends before the last rectifier; its values are as they were, and none without a rectifier."""
+    network = residual_cnn(np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(3, *network.input_shape))
+    values, early = network.values(x), network.values(x, network.hidden)
+    assert [*network.hidden, network["relu3"]] == [*network][: len(network.hidden) + 1]
+    assert network.output not in early
+    assert all((early[name] == values[name]).all() for name in early)
+    enclosed = propagate(network, x, x, network.hidden)
+    assert list(enclosed) == list(early)
+    assert all(
+        (enclosed[name].lower <= early[name]).all() and (early[name] <= enclosed[name].upper).all() for name in early
+    )
+    plain = chain((3,), Dense([[1.0, 2.0, 3.0]]))
+    assert plain.hidden == ()
+    assert plain.pre_activations(np.ones((4, 3))) == {}
 
 
 @given(count=st.integers(0, 9), chunk=st.integers(1, 200))

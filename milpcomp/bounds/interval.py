@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from milpcomp.bounds.rational import round_down, round_up, row_minimum
 from milpcomp.bounds.rounding import UNDERFLOW, above, below, gamma, require_gradual_underflow
-from milpcomp.network import INPUT, Add, Affine, Concat, Layer, Network, Rectifier
+from milpcomp.network import INPUT, Add, Affine, Concat, Layer, Network, Node, Rectifier
 from milpcomp.network.index_maps import IndexMap
 from milpcomp.network.layers import FloatArray
 from milpcomp.network.opaque import refuse_opaque
@@ -50,7 +50,9 @@ class Interval:
         return np.maximum(np.abs(self.lower), np.abs(self.upper))
 
 
-def propagate(network: Network, lower: FloatArray, upper: FloatArray) -> dict[str, Interval]:
+def propagate(
+    network: Network, lower: FloatArray, upper: FloatArray, nodes: Sequence[Node] | None = None
+) -> dict[str, Interval]:
     """Return bounds of every node (and of `INPUT`) over each of N boxes.
 
     Parameters
@@ -58,6 +60,8 @@ def propagate(network: Network, lower: FloatArray, upper: FloatArray) -> dict[st
     network : Network
     lower, upper : ndarray, shape (N, *input_shape)
         The boxes; equal for points.
+    nodes : sequence of Node, optional
+        Only bounds of these, the first so many of the network.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def propagate(network: Network, lower: FloatArray, upper: FloatArray) -> dict[st
     require_gradual_underflow()
     point = lower is upper or np.array_equal(lower, upper)
     values = {INPUT: Interval(lower, lower if point else upper)}
-    for node in network.nodes:
+    for node in network.nodes if nodes is None else nodes:
         values[node.name] = step(node.layer, [values[name] for name in node.inputs])
     return values
 

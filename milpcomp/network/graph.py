@@ -82,6 +82,12 @@ class Network:
         return self._nodes
 
     @property
+    def hidden(self) -> tuple[Node, ...]:
+        """The nodes before the last rectifier, in topological order: no pre-activation depends on any other."""
+        last = max((k for k, node in enumerate(self._nodes) if isinstance(node.layer, Rectifier)), default=0)
+        return self._nodes[:last]
+
+    @property
     def output(self) -> str:
         """Name of the output node."""
         return self._output
@@ -128,10 +134,13 @@ class Network:
         """Return the nodes that read the value of `name`, each once."""
         return tuple(node for node in self._nodes if name in node.inputs)
 
-    def values(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Return the value of every node (and of `INPUT`) for a batch x of shape ``(N, *input_shape)``, in float64."""
+    def values(self, x: FloatArray, nodes: Sequence[Node] | None = None) -> dict[str, FloatArray]:
+        """Return the value of every node (and of `INPUT`) for a batch x of shape ``(N, *input_shape)``, in float64.
+
+        With `nodes`, only of these: the first so many of the network.
+        """
         values = {INPUT: x}
-        for node in self._nodes:
+        for node in self._nodes if nodes is None else nodes:
             values[node.name] = evaluate(node.layer, [values[name] for name in node.inputs])
         return values
 
@@ -164,7 +173,7 @@ class Network:
 
     def pre_activations(self, x: FloatArray) -> dict[str, FloatArray]:
         """Return for each rectifier, by name, its input for a batch x, ``(N, *input_shape)``, as (N, neurons)."""
-        values = self.values(x)
+        values = self.values(x, self.hidden)
         return {node.name: values[node.inputs[0]].reshape(len(x), self.width(node.name)) for node in self.rectifiers}
 
     def document(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -62,8 +62,10 @@ class Search:
         row_size = size(network.input_shape) + sum(network.width(layer) for layer in self.ledger.layers)
         restarts = max(1, min(restarts, BATCH_ELEMENTS // row_size))
         per_batch = max(1, BATCH_ELEMENTS // (row_size * restarts))
-        module = pre_activation_module(network, torch.float64, self.device)
         waiting = self.ledger.open_pairs()
+        if not waiting:
+            return
+        module = pre_activation_module(network, torch.float64, self.device)
         while waiting and time.monotonic() < self.deadline:
             rows = _Rows(self, module, waiting[:per_batch], restarts)
             for step in self._steps(steps):

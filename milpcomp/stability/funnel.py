@@ -56,6 +56,8 @@ def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
     with ledger.clock(Stage.REFUTE):
         for batch in batches(ledger.domain, rng, data):
             ledger.offer(batch)
+            if ledger.done():
+                return
     with ledger.clock(Stage.BOUND):
         _bound(ledger, settings.slope_steps)
     with ledger.clock(Stage.REFUTE):

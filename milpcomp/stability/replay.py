@@ -80,7 +80,7 @@ class Replay:
     def _enclosed(self, x: FloatArray, rows: NDArray[np.int64], proposals: Sequence[_Proposal]) -> list[Answer]:
         if not len(rows):
             return []
-        enclosure = propagate(self.network, x[rows], x[rows])
+        enclosure = propagate(self.network, x[rows], x[rows], self.network.hidden)
         found = []
         for question in (proposal.question for proposal in proposals):
             value = enclosure[self.network[question.layer].inputs[0]]
