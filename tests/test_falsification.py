@@ -90,6 +90,7 @@ def _pairs(number: int, rng: np.random.Generator) -> Network:
     if number < FLAT:
         return Network((2,), [*body.nodes[:-1], Node("pairs", twin, (body.nodes[-2].name,)), _renamed(body)])
     last = body.nodes[-2].layer  # parabolas are for one dense layer between rectifiers
+    assert isinstance(last, Dense)
     whole = Dense(twin.weight @ last.weight, twin.weight @ last.bias + twin.bias)
     return Network((2,), [*body.nodes[:-2], Node("pairs", whole, body.nodes[-2].inputs), _renamed(body)])
 

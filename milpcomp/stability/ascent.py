@@ -49,22 +49,23 @@ class Search:
     device: str = "cpu"
     deadline: float = float("inf")
 
-    def jump(self, steps: int = 6) -> None:
-        """Search by corner jumps from one start per open question."""
-        self._run(restarts=1, steps=steps, climb=False)
+    def jump(self, steps: int = 6) -> int:
+        """Search by corner jumps from one start per open question; return how many questions are settled by it."""
+        return self._run(restarts=1, steps=steps, climb=False)
 
-    def climb(self, restarts: int, steps: int) -> None:
-        """Search by Adam from `restarts` starts per open question, `steps` steps each."""
-        self._run(restarts, steps, climb=True)
+    def climb(self, restarts: int, steps: int) -> int:
+        """Search by Adam from `restarts` starts per open question, `steps` steps each; return what `jump` does."""
+        return self._run(restarts, steps, climb=True)
 
-    def _run(self, restarts: int, steps: int, *, climb: bool) -> None:
+    def _run(self, restarts: int, steps: int, *, climb: bool) -> int:
         network = self.ledger.network
         row_size = size(network.input_shape) + sum(network.width(layer) for layer in self.ledger.layers)
         restarts = max(1, min(restarts, BATCH_ELEMENTS // row_size))
         per_batch = max(1, BATCH_ELEMENTS // (row_size * restarts))
         waiting = self.ledger.open_pairs()
         if not waiting:
-            return
+            return 0
+        asked = len(waiting)
         module = pre_activation_module(network, torch.float64, self.device)
         while waiting and time.monotonic() < self.deadline:
             rows = _Rows(self, module, waiting[:per_batch], restarts)
@@ -77,6 +78,7 @@ class Search:
                     break
             still_open = set(self.ledger.open_pairs())
             waiting = [pair for pair in waiting[per_batch:] if pair in still_open]
+        return asked - len(self.ledger.open_pairs())
 
     def _steps(self, steps: int) -> Iterator[int]:
         for step in range(steps):

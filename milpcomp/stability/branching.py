@@ -5,7 +5,6 @@ semidefinite relaxation, which decides at once what rests on many small terms, a
 in threads, as the simplex and large array operations let go of the interpreter lock. Each uses one core: threads of
 BLAS on top of these wait for each other (measured: up to ten times slower). The layers below a search do not change
 while it runs, as a layer waits for the one before; what a search proves is entered at once and serves all later layers.
-A first round gives every question a short time, so that no hard neuron stands before easy ones.
 """
 
 from __future__ import annotations
@@ -35,11 +34,16 @@ Search = Callable[..., Outcome]
 WORKERS = 2
 """How many searches run at a time."""
 
-ROUNDS = (0.1, 1.0)
-"""Shares of the limit per neuron that the first rounds give; a last one gives what is left of the limit of the run."""
+QUICK = 0.1
+"""Share of the limit per neuron that the quick round gives."""
 
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
+
+
+def quick_round(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: int) -> None:
+    """Give every open pair a short search, so that no hard neuron stands before easy ones; parameters as for `run`."""
+    _round(ledger, deadline, QUICK * neuron_time_limit_s, max_bytes)
 
 
 def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: int) -> None:
@@ -57,13 +61,16 @@ def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: 
     max_bytes : int
         Limit of all proofs together. A verdict whose proof does not fit rests on the search's own word.
     """
-    for share in ROUNDS:
-        for layer in ledger.layers:
-            _Layer(ledger, layer, deadline, share * neuron_time_limit_s, max_bytes).run()
+    _round(ledger, deadline, neuron_time_limit_s, max_bytes)
     for layer in ledger.layers if math.isfinite(deadline) else ():
         turns = math.ceil(len(ledger.open_pairs()) / WORKERS)
         if turns:
             _Layer(ledger, layer, deadline, (deadline - time.monotonic()) / turns, max_bytes).run()
+
+
+def _round(ledger: Ledger, deadline: float, limit_s: float, max_bytes: int) -> None:
+    for layer in ledger.layers:
+        _Layer(ledger, layer, deadline, limit_s, max_bytes).run()
 
 
 def splits_boxes(network: Network, layer: str) -> bool:

@@ -48,11 +48,10 @@ def run(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | 
 
 
 def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
-    """Try inputs, bounds, and a gradient search; parameters as for `run`."""
+    """Try inputs, bounds, and short gradient searches; parameters as for `run`."""
     if ledger.done():
         return
-    runs = ledger.earlier_runs
-    rng = np.random.default_rng([settings.seed, runs] if runs else settings.seed)  # new inputs when going on
+    rng = _generator(ledger, settings)
     with ledger.clock(Stage.REFUTE):
         for batch in batches(ledger.domain, rng, data):
             ledger.offer(batch)
@@ -64,15 +63,28 @@ def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
         search = Search(ledger, rng, settings.device, _share_of_time(ledger))
         search.jump()
         search.climb(restarts=8, steps=40)
-        search.climb(settings.restarts, settings.climb_steps)
+        while search.climb(restarts=16, steps=100):
+            pass  # it goes on as long as it finds something
 
 
 def branch(ledger: Ledger, settings: Settings) -> None:
-    """Search for proofs by cases; parameters as for `run`."""
+    """Search for proofs by cases: shortly, then for witnesses by a long gradient search, then at length.
+
+    What is open by now is mostly stable, and a search for proofs says so sooner than a long search for witnesses fails.
+    """
+    room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
     with ledger.clock(Stage.BRANCH):
-        deadline = _share_of_time(ledger, BRANCH_SHARE)
-        room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
-        branching.run(ledger, deadline, settings.neuron_time_limit_s, room)
+        branching.quick_round(ledger, _share_of_time(ledger, BRANCH_SHARE), settings.neuron_time_limit_s, room)
+    with ledger.clock(Stage.REFUTE):
+        search = Search(ledger, _generator(ledger, settings, 1), settings.device, _share_of_time(ledger))
+        search.climb(settings.restarts, settings.climb_steps)
+    with ledger.clock(Stage.BRANCH):
+        branching.run(ledger, _share_of_time(ledger, BRANCH_SHARE), settings.neuron_time_limit_s, room)
+
+
+def _generator(ledger: Ledger, settings: Settings, *stream: int) -> np.random.Generator:
+    """Return random numbers: others for every stream, and others when going on from an earlier run."""
+    return np.random.default_rng([settings.seed, ledger.earlier_runs, *stream])
 
 
 def solve(ledger: Ledger, settings: Settings, solver: Backend) -> None:

@@ -38,7 +38,7 @@ class Settings:
     slope_steps : int
         Steps of slope optimisation in the bound stage.
     restarts, climb_steps : int
-        Starts per open question, and steps, of the ascent after the bound stage.
+        Starts per open question, and steps, of the long gradient search between short and long searches for proofs.
     layers : tuple of str or None
         Rectifiers whose neurons are to be decided; None for all.
     neurons : mapping from str to tuple of int, or None
