@@ -2,9 +2,10 @@
 
     python analyses/acasxu.py ../shared/data/nets/acasxu --time-limit 60 --samples 10000000 --out acasxu.csv
 
-For each network: verdict counts of the funnel, every verdict tested on random inputs of the box (a sample that
-contradicts one is a defect), the neurons kept by compression (and if the solver's word is trusted), the proved
-output deviation, the largest difference between the compressed ONNX file in onnxruntime and the original on samples.
+For each network: verdict counts of the funnel, what is left in each layer, where the time goes, every verdict tested on
+random inputs of the box (a sample that contradicts one is a defect), the neurons kept by compression (and if the
+solver's word is trusted), the proved output deviation, the largest difference between the compressed ONNX file in
+onnxruntime and the original on samples.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import csv
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ import onnxruntime
 import milpcomp as mc
 from milpcomp.network.to_onnx import to_onnx
 from milpcomp.stability.report import Report
-from milpcomp.stability.verdict import Phase
+from milpcomp.stability.verdict import Phase, Verdict
 
 OPERATING_BOX = ([-0.328422877, -0.5, -0.5, -0.5, -0.5], [0.679857769, 0.5, 0.5, 0.5, 0.5])
 """Normalised inputs: distance, two angles, two speeds."""
@@ -81,20 +83,29 @@ def row(path: Path, time_limit_s: float, samples: int) -> dict[str, object]:
     seconds = time.monotonic() - start
     smaller, trusting = mc.compress(network, report), mc.compress(network, report, trust_solver=True)
     proofs = [v.proof.value for v in report.verdicts if v.phase in (Phase.STABLY_INACTIVE, Phase.STABLY_ACTIVE)]
+    start = time.monotonic()
+    rejected = len(mc.check(network, domain, report).rejections)
     return {
         "network": path.stem.removeprefix("ACASXU_run2a_").removesuffix("_batch_2000"),
         **report.counts(),
         "certified": proofs.count("certified"),
         "solver": proofs.count("solver"),
+        "undecided_by_layer": " ".join(str(_undecided(verdicts)) for verdicts in report.layers().values()),
         "seconds": round(seconds, 1),
+        **{f"{stage}_seconds": round(spent, 2) for stage, spent in report.stage_seconds.items()},
+        "check_seconds": round(time.monotonic() - start, 2),
+        "rejected": rejected,
         "contradicted": contradictions(network, report, samples),
         "neurons": smaller.before.neurons,
         "kept": smaller.after.neurons,
         "kept_trusting_solver": trusting.after.neurons,
         "deviation_bound": smaller.deviation_bound,
         "onnx_gap": onnx_gap(network, smaller.network, domain),
-        "rejected": len(mc.check(network, domain, report).rejections),
     }
+
+
+def _undecided(verdicts: Sequence[Verdict]) -> int:
+    return sum(verdict.phase is Phase.UNDECIDED for verdict in verdicts)
 
 
 def main() -> None:
