@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from milpcomp.domain import Box
 from milpcomp.errors import SettingsError, SolverError
 from milpcomp.network import Dense, Network, Rectifier
 from milpcomp.stability import branching
+from milpcomp.stability.branching import Branching
 from milpcomp.stability.certify import certify
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Phase, Proof, Stage
@@ -42,9 +44,28 @@ def tents(*lifts: float) -> Network:
 BOX = Box(-1.0, 1.0)
 
 
-def beaten(*arguments: object) -> Outcome:
-    """Stand in for a search that finds nothing."""
-    return Outcome(False, None, 0, 0)
+def none(*arguments: object) -> None:
+    """Stand in for a search that is of no use here."""
+
+
+class Fake:
+    """Stands in for a search; `runs` is what its runs do."""
+
+    stuck = False
+    runs: Callable[[Question, Limits], None]
+
+    def __init__(self, *arguments: object) -> None:
+        self.question = arguments[2]
+
+    def run(self, limits: Limits) -> Outcome:
+        assert isinstance(self.question, Question)
+        type(self).runs(self.question, limits)
+        return Outcome(False, None, 0, 0)
+
+
+def fake(runs: Callable[[Question, Limits], None]) -> type[Fake]:
+    """Return a search whose runs do this and prove nothing."""
+    return type("OneFake", (Fake,), {"runs": staticmethod(runs)})
 
 
 def test_the_stage_certifies_what_bounds_cannot() -> None:
@@ -109,13 +130,10 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
     """Ctrl-C ends a run as interrupted, with all that was decided; a defect inside a search is not swallowed."""
     started = threading.Event()
 
-    def endless(*arguments: object, relaxation: object) -> Outcome:
-        limits = arguments[-1]
-        assert isinstance(limits, Limits)
+    def endless(question: Question, limits: Limits) -> None:
         started.set()
         while not limits.settled():
             time.sleep(0.01)
-        return Outcome(False, None, 0, 0)
 
     def interrupting(self: threading.Thread, timeout: float | None = None) -> None:
         join(self, timeout)
@@ -124,18 +142,18 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
 
     join = threading.Thread.join
-    monkeypatch.setattr(curves, "search", beaten)
-    monkeypatch.setattr(phases, "search", endless)
+    monkeypatch.setattr(curves, "start", none)
+    monkeypatch.setattr(phases, "Search", fake(endless))
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "join", interrupting)
         report = certify(tents(-0.25), BOX)
     assert report.ended == "interrupted"
     assert report.layers()["1"][0].phase is Phase.UNSTABLE
 
-    def failing(*arguments: object, relaxation: object) -> Outcome:
+    def failing(question: Question, limits: Limits) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(phases, "search", failing)
+    monkeypatch.setattr(phases, "Search", fake(failing))
     with pytest.raises(ZeroDivisionError):
         certify(tents(-0.25), BOX)
 
@@ -143,20 +161,20 @@ def test_interrupts_and_failures_come_through(monkeypatch: pytest.MonkeyPatch) -
 def test_numbers_that_the_solver_refuses_leave_neurons_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that HiGHS rejects, and bounds that are not finite, end no run: the stage goes on to the next neuron."""
 
-    def refusing(*arguments: object, relaxation: object) -> Outcome:
+    def refusing(*arguments: object) -> None:
         raise SolverError("HiGHS rejected the relaxation")
 
     network, box = tents(-0.25, 0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))
     with monkeypatch.context() as patch:
-        patch.setattr(curves, "search", beaten)
-        patch.setattr(phases, "search", refusing)
-        branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
+        patch.setattr(curves, "start", none)
+        patch.setattr(phases, "Search", refusing)
+        Branching(ledger, 1.0, 2**20).run(time.monotonic() + 5.0)
     assert {proof.layer for proof in ledger.branch_proofs} == {"5"}  # by boxes
     values = dict(ledger.bounds.values)
     values["0"] = Interval(np.full(4, -np.inf), np.full(4, np.inf))
     ledger = Ledger(network, box, Bounds(values))
-    branching.run(ledger, time.monotonic() + 5.0, 1.0, 2**20)
+    Branching(ledger, 1.0, 2**20).run(time.monotonic() + 5.0)
     assert not any(proof.layer == "3" for proof in ledger.branch_proofs)
 
 
@@ -175,7 +193,7 @@ def test_the_checker_accepts_what_the_stage_proves(
         ledger.offer(points(rng, box.lower, box.upper, 20))
         ledger.tighten(ledger.bounds)
         with ledger.clock(Stage.BRANCH):
-            branching.run(ledger, time.monotonic() + 0.5, 0.2, 2**22)
+            Branching(ledger, 0.2, 2**22).run(time.monotonic() + 0.5)
         checked = check(network, box, ledger.report({}, {}, "complete"))
     assert not checked.problems
     decided = [entry for entry in checked.entries if entry.phase in ("stably_inactive", "stably_active")]
@@ -186,7 +204,7 @@ def test_the_stage_keeps_to_its_deadline() -> None:
     """A deadline in the past leaves everything as it was."""
     network, box = tents(-0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))
-    branching.run(ledger, time.monotonic() - 1.0, 10.0, 2**20)
+    Branching(ledger, 10.0, 2**20).run(time.monotonic() - 1.0)
     assert not ledger.branch_proofs
     assert np.count_nonzero(ledger.open_active("3")) == 1
 
@@ -195,26 +213,23 @@ def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest
     """The quick round gives a tenth of the limit per neuron, a run all of it, then the last turns share the time."""
     given_s: list[float] = []
 
-    def gives_up(
-        network: Network, values: object, question: Question, offer: object, limits: Limits, **_: object
-    ) -> Outcome:
+    def gives_up(question: Question, limits: Limits) -> None:
         given_s.append(limits.deadline - time.monotonic())
-        return Outcome(False, None, 0, 0)
 
-    monkeypatch.setattr(turns.Turns, "search", lambda _, *arguments: gives_up(*arguments))
-    monkeypatch.setattr(boxes, "search", gives_up)
+    monkeypatch.setattr(turns.Turns, "start", lambda _, *arguments: fake(gives_up)(*arguments))
+    monkeypatch.setattr(boxes, "Search", fake(gives_up))
     network, box = tents(-0.25, 0.25), BOX.fit((1,))
     ledger = Ledger(network, box, interval_bounds(network, box))
     asked = len(ledger.open_pairs())
     assert asked > 2
-    branching.quick_round(ledger, time.monotonic() + 1_000.0, 1.0, 2**20)
+    Branching(ledger, 1.0, 2**20).quick_round(time.monotonic() + 1_000.0)
     assert len(given_s) == asked
     assert max(given_s) <= 0.1
-    branching.run(ledger, float("inf"), 1.0, 2**20)
+    Branching(ledger, 1.0, 2**20).run(float("inf"))
     assert len(given_s) == 2 * asked
     assert 0.1 < max(given_s) <= 1.0
     given_s.clear()
-    branching.run(ledger, time.monotonic() + 1_000.0, 1.0, 2**20)
+    Branching(ledger, 1.0, 2**20).run(time.monotonic() + 1_000.0)
     last = given_s[asked:]
     assert len(last) == asked
     assert min(last) > 1_000.0 / asked - 1.0

@@ -297,8 +297,7 @@ def bound(
     network: Network, values: Values, question: Question, case: Case, found: Maximum, noise: Array | float = 0.0
 ) -> float:
     """Return what a maximum proves of a case, with something added to its multipliers."""
-    limits = Limits(np.inf, lambda: False, 0)
-    own = curves._Search(network, values, question, case.layer, lambda x: None, limits)
+    own = curves.Search(network, values, question, case.layer, lambda x: None)
     curve = case.curve(found)
     return own._bound(case, curve, case.multipliers(found, curve) + noise)
 
@@ -386,7 +385,7 @@ def test_leaves_are_closed_with_room_for_the_checker() -> None:
     values = bounds_of(network, SQUARE)
     layer = layer_below(network, values, ABOVE)
     assert layer is not None
-    own = curves._Search(network, values, ABOVE, layer, lambda x: None, Limits(np.inf, lambda: False, 2**20))
+    own = curves.Search(network, values, ABOVE, layer, lambda x: None)
     case = Case(layer, {})
     found = climbed(case)
     for numbers, closed in ((0.0, False), (-0.9, False), (-1.1, True), (np.nan, False), (-np.inf, True)):
@@ -498,7 +497,7 @@ def test_matrices_that_are_not_finite_close_nothing(weight: float) -> None:
     values, question = bounds_of(network, SQUARE), Question("5", 0, -1)
     layer = layer_below(network, values, question)
     assert layer is not None
-    own = curves._Search(network, values, question, layer, lambda x: None, Limits(np.inf, lambda: False, 2**20))
+    own = curves.Search(network, values, question, layer, lambda x: None)
     case = Case(layer, {int(Case(layer, {}).convex[0]): True})
     found = climbed(case)
     assert not own._closed(0, case, replace(found, lengths=0 * found.lengths, diagonal=weight + 0 * found.diagonal))

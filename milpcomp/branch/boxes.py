@@ -54,7 +54,6 @@ class _Boxes:
         return _Boxes(self.lower[chosen], self.upper[chosen], self.node[chosen])
 
 
-@np.errstate(all="ignore")  # numbers that are not finite close nothing
 def search(
     network: Network,
     values: Mapping[str, Interval],
@@ -62,41 +61,68 @@ def search(
     offer: Callable[[FloatArray], object],
     limits: Limits,
 ) -> Outcome:
-    """Search for a proof; parameters as for `milpcomp.branch.phases.search`.
+    """Search for a proof, once; parameters as for `milpcomp.branch.phases.search`."""
+    return Search(network, values, question, offer).run(limits)
+
+
+class Search:
+    """A search for a proof, which can be stopped and goes on where it was.
+
+    Parameters are those of `milpcomp.branch.phases.Search`.
 
     Notes
     -----
     **Trusts** the given bounds and what `milpcomp.bounds.rounding` trusts.
     """
-    rebound = Rebound(network, values, question.layer, question.unit, question.sign)
-    margin = MARGIN * float(values[rebound.source].magnitude().reshape(-1)[question.unit])
-    box = values[INPUT]
-    tree: Tree | None = Tree()
-    batch = max(1, min(BATCH, BATCH_WORK // sum(network.width(node.name) ** 2 for node in network.rectifiers)))
-    stack = [_Boxes(box.lower[None], box.upper[None], np.zeros(1, dtype=np.int64))]
-    count = 0
-    while stack:
-        if time.monotonic() > limits.deadline or limits.settled():
-            return Outcome(False, None, count, 0)
-        here = _taken(stack, batch)
-        count += len(here.node)
-        found = rebound.bounds(here.lower, here.upper)
-        offer(found.corner)
-        closed = found.upper <= -margin
-        if tree is not None:
+
+    stuck = False
+
+    def __init__(
+        self,
+        network: Network,
+        values: Mapping[str, Interval],
+        question: Question,
+        offer: Callable[[FloatArray], object],
+    ) -> None:
+        self.question, self.offer = question, offer
+        self.rebound = Rebound(network, values, question.layer, question.unit, question.sign)
+        with np.errstate(all="ignore"):
+            self.margin = MARGIN * float(values[self.rebound.source].magnitude().reshape(-1)[question.unit])
+        box = values[INPUT]
+        self.tree: Tree | None = Tree()
+        work = sum(network.width(node.name) ** 2 for node in network.rectifiers)
+        self.batch = max(1, min(BATCH, BATCH_WORK // work))
+        self.stack = [_Boxes(box.lower[None], box.upper[None], np.zeros(1, dtype=np.int64))]
+        self.nodes = 0
+
+    def run(self, limits: Limits) -> Outcome:
+        """Search until the limits."""
+        with np.errstate(all="ignore"):  # numbers that are not finite close nothing
+            while self.stack:
+                if self.stuck or time.monotonic() > limits.deadline or limits.settled():
+                    return Outcome(False, None, self.nodes, 0)
+                self._visit(_taken(self.stack, self.batch), limits.bytes)
+        question, tree, no_columns = self.question, self.tree, np.zeros((0, 2), dtype=np.int64)
+        proof = tree.proof(question.layer, question.unit, question.sign, no_columns) if tree is not None else None
+        return Outcome(True, proof, self.nodes, 0)
+
+    def _visit(self, here: _Boxes, room: int) -> None:
+        """Close boxes, and halve those that stay open."""
+        self.nodes += len(here.node)
+        found = self.rebound.bounds(here.lower, here.upper)
+        self.offer(found.corner)
+        closed = found.upper <= -self.margin
+        if self.tree is not None:
             for node in here.node[closed].tolist():
-                tree.close(node, True)
-            if NODE_BYTES * len(tree.parent) > limits.bytes:
-                tree = None  # the search goes on, but its proof is too large to keep
+                self.tree.close(node, True)
+            if NODE_BYTES * len(self.tree.parent) > room:
+                self.tree = None  # the search goes on, but its proof is too large to keep
         left = np.flatnonzero(~closed)
         if len(left):
-            halves = _halves(tree, here.rows(left), found.score[left])
-            if halves is None:
-                return Outcome(False, None, count, 0)
-            stack.append(halves)
-    no_columns = np.zeros((0, 2), dtype=np.int64)
-    proof = tree.proof(question.layer, question.unit, question.sign, no_columns) if tree is not None else None
-    return Outcome(True, proof, count, 0)
+            rows = here.rows(left)
+            halves = _halves(self.tree, rows, found.score[left])
+            self.stuck = halves is None
+            self.stack.append(rows if halves is None else halves)
 
 
 def _taken(stack: list[_Boxes], room: int) -> _Boxes:

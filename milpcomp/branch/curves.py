@@ -28,7 +28,7 @@ from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.branch import spheres
 from milpcomp.branch.layer_sum import Case, Layer, layer_below
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import NOTHING, Limits, Outcome, Question
 from milpcomp.branch.spheres import Maximum
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
@@ -54,20 +54,33 @@ def search(
     offer: Callable[[FloatArray], object],
     limits: Limits,
 ) -> Outcome:
-    """Search for a proof; parameters as for `milpcomp.branch.phases.search`.
+    """Search for a proof, once; parameters as for `milpcomp.branch.phases.search`."""
+    found = start(network, values, question, offer)
+    return NOTHING if found is None else found.run(limits)
+
+
+def start(
+    network: Network,
+    values: Mapping[str, Interval],
+    question: Question,
+    offer: Callable[[FloatArray], object],
+) -> Search | None:
+    """Return a search, parameters as for `milpcomp.branch.phases.Search`; None where there is no layer to relax."""
+    with np.errstate(all="ignore"):
+        layer = layer_below(network, values, question)
+        return None if layer is None else Search(network, values, question, layer, offer)
+
+
+class Search:
+    """A search for a proof, which can be stopped and goes on where it was; made by `start`.
 
     Notes
     -----
     **Trusts** the given bounds and what `milpcomp.bounds.rounding` trusts.
     """
-    with np.errstate(all="ignore"):  # numbers that are not finite close nothing
-        layer = layer_below(network, values, question)
-        if layer is None:
-            return Outcome(False, None, 0, 0)
-        return _Search(network, values, question, layer, offer, limits).run()
 
+    stuck = False
 
-class _Search:
     def __init__(
         self,
         network: Network,
@@ -75,10 +88,8 @@ class _Search:
         question: Question,
         layer: Layer,
         offer: Callable[[FloatArray], object],
-        limits: Limits,
     ) -> None:
-        self.network, self.values, self.question, self.layer = network, values, question, layer
-        self.offer, self.limits = offer, limits
+        self.network, self.values, self.question, self.layer, self.offer = network, values, question, layer, offer
         self.substitution = Substitution(network, values, network[question.layer].inputs[0])
         self.row = np.zeros(network.width(question.layer))
         self.row[question.unit] = question.sign
@@ -91,27 +102,40 @@ class _Search:
             [np.stack([np.full(size, names.index(name)), np.arange(size)], axis=1) for name, size in self.sizes.items()]
         )
         self.tree = Tree()
+        inputs = layer.read.matrix.shape[1]
+        self.stack = [(0, spheres.start(inputs), np.full(len(layer.coefficient), np.nan))]
         self.nodes = self.stored = 0
+        self.limits = Limits(np.inf, lambda: False, 2**24)
 
-    def run(self) -> Outcome:
-        size = self.layer.read.matrix.shape[1]
-        stack = [(0, spheres.start(size), np.full(len(self.layer.coefficient), np.nan))]
-        while stack:
-            node, vectors, slopes = stack.pop()
-            case = Case(self.layer, self._splits(node))
-            found = self._climb(node, case, vectors, case.first_slopes(slopes))
-            self.nodes += 1
-            if found is None:
-                continue
-            unit = case.costliest(found)
-            if unit is None or self._hopeless(node, found) or self._ended():
-                return Outcome(False, None, self.nodes, 0)
-            state = found.vectors, case.slopes(found)
-            stack += [(child, *state) for child in self.tree.split(node, self.index, unit, 0.0)]
-        whole = self.stored <= self.limits.bytes
+    def run(self, limits: Limits) -> Outcome:
+        """Search until the limits."""
+        self.limits = limits
+        with np.errstate(all="ignore"):  # numbers that are not finite close nothing
+            while self.stack:
+                if not self._visit(*self.stack.pop()):
+                    return Outcome(False, None, self.nodes, 0)
+        whole = self.stored <= limits.bytes
         question = self.question
         proof = self.tree.proof(question.layer, question.unit, question.sign, self.columns) if whole else None
         return Outcome(True, proof, self.nodes, 0)
+
+    def _visit(self, node: int, vectors: FloatArray, slopes: FloatArray) -> bool:
+        """Close a node or split it; tell whether the search can go on."""
+        case = Case(self.layer, self._splits(node))
+        found = self._climb(node, case, vectors, case.first_slopes(slopes))
+        self.nodes += 1
+        if found is None:
+            return True
+        state = found.vectors, case.slopes(found)
+        if self._ended():
+            self.stack.append((node, *state))
+            return False
+        unit = case.costliest(found)
+        if unit is None or self._hopeless(node, found):
+            self.stuck = True
+            return False
+        self.stack += [(child, *state) for child in self.tree.split(node, self.index, unit, 0.0)]
+        return True
 
     def _ended(self) -> bool:
         return time.monotonic() > self.limits.deadline or self.limits.settled()

@@ -44,7 +44,12 @@ def search(
     limits: Limits,
     relaxation: Relaxation | None = None,
 ) -> Outcome:
-    """Search for a proof.
+    """Search for a proof, once; parameters as for `Search`, and when to stop."""
+    return Search(network, values, question, offer, relaxation).run(limits)
+
+
+class Search:
+    """A search for a proof, which can be stopped and goes on where it was.
 
     Parameters
     ----------
@@ -54,7 +59,6 @@ def search(
     question : Question
     offer : callable
         Takes inputs (N, *input_shape) inside the domain: candidates for witnesses.
-    limits : Limits
     relaxation : Relaxation, optional
         What `relax` returns for these bounds and this layer, where it is at hand.
 
@@ -67,28 +71,23 @@ def search(
     -----
     **Trusts** the given bounds and what `milpcomp.bounds.rounding` trusts; nothing of the solver.
     """
-    if relaxation is None:
-        relaxation = relax(network, values, question.layer)
-    with np.errstate(all="ignore"):  # numbers that are not finite close nothing
-        return _Search(network, values, question, offer, limits, relaxation).run()
 
+    stuck = False
 
-class _Search:
     def __init__(
         self,
         network: Network,
         values: Mapping[str, Interval],
         question: Question,
         offer: Callable[[FloatArray], object],
-        limits: Limits,
-        relaxation: Relaxation,
+        relaxation: Relaxation | None = None,
     ) -> None:
-        self.network, self.values, self.question, self.offer, self.limits = network, values, question, offer, limits
+        self.network, self.values, self.question, self.offer = network, values, question, offer
         source = network[question.layer].inputs[0]
         side = values[source].upper if question.sign > 0 else -values[source].lower
         reach = float(side.reshape(-1)[question.unit])  # what is asked may be a millionth of the unit's range
         self.scale = reach if reach > 0 else 1.0
-        self.relaxation = relaxation
+        self.relaxation = relax(network, values, question.layer) if relaxation is None else relaxation
         self.simplex = Simplex(self.relaxation, *self.relaxation.objective(question.unit, question.sign, self.scale))
         self.leaves = Leaves(network, values, question, self.relaxation)
         self.tree = Tree()
@@ -99,20 +98,26 @@ class _Search:
         self.bases: dict[int, Any] = {}  # optimal bases of split nodes, until their second child
         self.nodes = self.stored = 0
         self.last = -1
+        self.limits = Limits(0.0, lambda: True, 0)
 
-    def run(self) -> Outcome:
-        while self.stack or self.pending:
-            if time.monotonic() > self.limits.deadline or self.limits.settled():
-                break
-            if not self.stack or len(self.pending) >= BATCH:
-                self._prove_pending()
-                continue
-            if not self._visit(self.stack.pop()):
-                break
-        else:
-            return Outcome(True, self._proof(), self.nodes, self.simplex.iterations)
-        self._offer_points()
-        return Outcome(False, None, self.nodes, self.simplex.iterations)
+    def run(self, limits: Limits) -> Outcome:
+        """Search until the limits."""
+        self.limits = limits
+        with np.errstate(all="ignore"):  # numbers that are not finite close nothing
+            while self.stack or self.pending:
+                if time.monotonic() > limits.deadline or limits.settled():
+                    break
+                if not self.stack or len(self.pending) >= BATCH:
+                    self._prove_pending()
+                    continue
+                node = self.stack.pop()
+                if not self._visit(node):
+                    self.stack.append(node)
+                    break
+            else:
+                return Outcome(True, self._proof(), self.nodes, self.simplex.iterations)
+            self._offer_points()
+            return Outcome(False, None, self.nodes, self.simplex.iterations)
 
     def _proof(self) -> BranchProof | None:
         if self.stored > self.limits.bytes:
@@ -149,7 +154,8 @@ class _Search:
         score[list(splits)] = -1.0
         best = int(score.argmax()) if len(score) else -1
         if best < 0 or score[best] <= 0:
-            return False  # the point is on the network, up to the solver's tolerance, and is no witness
+            self.stuck = True  # the point is on the network, up to the solver's tolerance, and is no witness
+            return False
         self.bases[node] = self.simplex.basis()
         unit = r.open[best]
         children = self.tree.split(node, int(r.live.rectifier[unit]), int(r.live.unit[unit]), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from milpcomp.bounds.branch_proof import BranchProof
 
@@ -45,3 +46,17 @@ class Outcome:
     proof: BranchProof | None
     nodes: int
     iterations: int
+
+
+NOTHING = Outcome(False, None, 0, 0)
+
+
+class Search(Protocol):
+    """A search for a proof of one question, which can be stopped and goes on where it was."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether going on is of no use."""
+
+    def run(self, limits: Limits) -> Outcome:
+        """Search until the limits; nodes and iterations count from the very beginning."""

@@ -1,8 +1,8 @@
 """Semidefinite bounds or phases? Both, in turns: the one that has paid more so far goes first, and gets more time.
 
 One of the two is mostly quick, and which one is alike for the questions of a layer. Each has a rate: proofs per second,
-with one proof in one second granted to begin with. Where both fail, they go on with half of the time that is left, and
-with all of it.
+with one proof in one second granted to begin with. Where both are still open, they go on with half of the time that is
+left, and with all of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from milpcomp.bounds.interval import Interval
 from milpcomp.branch import curves, phases
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import NOTHING, Limits, Outcome, Question, Search
 from milpcomp.branch.relaxation import Relaxation
 from milpcomp.domain import FloatArray
 from milpcomp.network import Network
@@ -25,7 +25,7 @@ FIRST_S, SECOND_S = 1.5, 0.5
 
 
 class Turns:
-    """The two searches of one layer, and what they have achieved; for use by several threads.
+    """How the two searches have fared with the questions of one layer; for use by several threads.
 
     Parameters
     ----------
@@ -38,36 +38,64 @@ class Turns:
         self.lock = threading.Lock()
         self.proofs, self.seconds = [1.0, 1.0], [1.0, 1.0]
 
-    def search(
+    def start(
         self,
         network: Network,
         values: Mapping[str, Interval],
         question: Question,
         offer: Callable[[FloatArray], object],
-        limits: Limits,
-    ) -> Outcome:
-        """Search for a proof; parameters as for `milpcomp.branch.phases.search`."""
-        better = self._better()
-        outcome = Outcome(False, None, 0, 0)
-        for turn, method in enumerate((better, 1 - better, better, 1 - better)):
-            begin = time.monotonic()
-            seconds = (FIRST_S, SECOND_S, (limits.deadline - begin) / 2, math.inf)[turn]
-            own = replace(limits, deadline=min(limits.deadline, begin + seconds))
-            if method == 0:
-                outcome = curves.search(network, values, question, offer, own)
-            else:
-                outcome = phases.search(network, values, question, offer, own, relaxation=self.relaxation)
-            self._note(method, outcome.proved, time.monotonic() - begin)
-            if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
-                break
-        return outcome
+    ) -> Both:
+        """Return a search; parameters as for `milpcomp.branch.phases.Search`."""
+        return Both(
+            self,
+            lambda: curves.start(network, values, question, offer),
+            lambda: phases.Search(network, values, question, offer, self.relaxation),
+        )
 
-    def _better(self) -> int:
+    def better(self) -> int:
+        """Return which of the two has the better rate."""
         with self.lock:
             rates = [proofs / seconds for proofs, seconds in zip(self.proofs, self.seconds, strict=True)]
         return 0 if rates[0] >= rates[1] else 1
 
-    def _note(self, method: int, proved: bool, seconds: float) -> None:
+    def note(self, method: int, proved: bool, seconds: float) -> None:
+        """Enter what a search has achieved, in how much time."""
         with self.lock:
             self.proofs[method] += proved
             self.seconds[method] += seconds
+
+
+class Both:
+    """Both searches for a proof of one question, which can be stopped and go on where they were."""
+
+    def __init__(self, turns: Turns, *makers: Callable[[], Search | None]) -> None:
+        self.turns, self.makers = turns, makers
+        self.searches: dict[int, Search | None] = {}
+
+    @property
+    def stuck(self) -> bool:
+        """Whether going on with either is of no use."""
+        return all(method in self.searches and self._search(method) is None for method in range(len(self.makers)))
+
+    def run(self, limits: Limits) -> Outcome:
+        """Search until the limits."""
+        better = self.turns.better()
+        outcome = NOTHING
+        for turn, method in enumerate((better, 1 - better, better, 1 - better)):
+            begin = time.monotonic()
+            search = self._search(method)
+            if search is None:
+                continue
+            seconds = (FIRST_S, SECOND_S, (limits.deadline - begin) / 2, math.inf)[turn]
+            outcome = search.run(replace(limits, deadline=min(limits.deadline, begin + seconds)))
+            self.turns.note(method, outcome.proved, time.monotonic() - begin)
+            if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
+                break
+        return outcome
+
+    def _search(self, method: int) -> Search | None:
+        """Return the search, as far as it got; None where it is of no use."""
+        if method not in self.searches:
+            self.searches[method] = self.makers[method]()
+        search = self.searches[method]
+        return None if search is None or search.stuck else search

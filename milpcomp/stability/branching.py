@@ -5,20 +5,23 @@ semidefinite relaxation, which decides at once what rests on many small terms, a
 in threads, as the simplex and large array operations let go of the interpreter lock. Each uses one core: threads of
 BLAS on top of these wait for each other (measured: up to ten times slower). The layers below a search do not change
 while it runs, as a layer waits for the one before; what a search proves is entered at once and serves all later layers.
+A search that its limit stops goes on where it was in the next round, if nothing below has become known meanwhile.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from milpcomp.bounds.interval import Interval
 from milpcomp.branch import boxes
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import Limits, Outcome, Question, Search
 from milpcomp.branch.relaxation import relax
 from milpcomp.branch.turns import Turns
 from milpcomp.domain import FloatArray
@@ -29,48 +32,57 @@ from milpcomp.network.canonical import canonical
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.verdict import Proof
 
-Search = Callable[..., Outcome]
-
 WORKERS = 2
 """How many searches run at a time."""
 
 QUICK = 0.1
 """Share of the limit per neuron that the quick round gives."""
 
+PAUSED_ELEMENTS = 8_000_000
+"""How many numbers all linear programs may hold together that are kept to go on with in a later round."""
+
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
 
 
-def quick_round(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: int) -> None:
-    """Give every open pair a short search, so that no hard neuron stands before easy ones; parameters as for `run`."""
-    _round(ledger, deadline, QUICK * neuron_time_limit_s, max_bytes)
-
-
-def run(ledger: Ledger, deadline: float, neuron_time_limit_s: float, max_bytes: int) -> None:
-    """Try to settle every open pair by branch and bound.
+class Branching:
+    """The open pairs of a ledger, and searches for proofs by cases that settle them.
 
     Parameters
     ----------
     ledger : Ledger
         What is open is read from it; what is decided is entered.
-    deadline : float
-        ``time.monotonic()`` value at which the stage ends.
     neuron_time_limit_s : float
         Limit of one search, until every question has had its turn. Where there is a deadline, those that are still open
         then share the time up to it.
     max_bytes : int
         Limit of all proofs together. A verdict whose proof does not fit rests on the search's own word.
     """
-    _round(ledger, deadline, neuron_time_limit_s, max_bytes)
-    for layer in ledger.layers if math.isfinite(deadline) else ():
-        turns = math.ceil(len(ledger.open_pairs()) / WORKERS)
-        if turns:
-            _Layer(ledger, layer, deadline, (deadline - time.monotonic()) / turns, max_bytes).run()
+
+    def __init__(self, ledger: Ledger, neuron_time_limit_s: float, max_bytes: int) -> None:
+        self.ledger, self.limit_s = ledger, neuron_time_limit_s
+        self.layers = [_Layer(ledger, layer, max_bytes, self._room) for layer in ledger.layers]
+
+    def _room(self) -> int:
+        return PAUSED_ELEMENTS - sum(layer.held for layer in self.layers)
+
+    def quick_round(self, deadline: float) -> None:
+        """Give every open pair a short search, so that no hard neuron stands before easy ones."""
+        for layer in self.layers:
+            layer.run(deadline, QUICK * self.limit_s)
+
+    def run(self, deadline: float) -> None:
+        """Try to settle every open pair until `deadline`, a value of ``time.monotonic()``."""
+        for layer in self.layers:
+            layer.run(deadline, self.limit_s)
+        for layer in self.layers if math.isfinite(deadline) else ():
+            turns = math.ceil(len(self.ledger.open_pairs()) / WORKERS)
+            if turns:
+                layer.run(deadline, (deadline - time.monotonic()) / turns)
 
 
-def _round(ledger: Ledger, deadline: float, limit_s: float, max_bytes: int) -> None:
-    for layer in ledger.layers:
-        _Layer(ledger, layer, deadline, limit_s, max_bytes).run()
+def _same(one: Interval, other: Interval) -> bool:
+    return np.array_equal(one.lower, other.lower) and np.array_equal(one.upper, other.upper)
 
 
 def splits_boxes(network: Network, layer: str) -> bool:
@@ -79,31 +91,55 @@ def splits_boxes(network: Network, layer: str) -> bool:
 
 
 class _Layer:
-    """One pass over the open pairs of one layer."""
+    """The open pairs of one layer, and the searches for them that were stopped and can go on."""
 
-    def __init__(self, ledger: Ledger, layer: str, deadline: float, limit_s: float, max_bytes: int) -> None:
-        self.ledger, self.layer = ledger, layer
-        self.values = ledger.bounds.values
-        self.deadline, self.limit_s, self.max_bytes = deadline, limit_s, max_bytes
+    def __init__(self, ledger: Ledger, layer: str, max_bytes: int, room_to_pause: Callable[[], int]) -> None:
+        self.ledger, self.layer, self.max_bytes, self.room_to_pause = ledger, layer, max_bytes, room_to_pause
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.failure: BaseException | None = None
-        self.questions = self._questions()
+        self.below: dict[str, Interval] = {}
+        self.start: Callable[[Question], Search] | None = None
+        self.paused: dict[Question, Search] = {}
+        self.elements = 0
+        self.questions: Iterator[Question] = iter(())
+        self.deadline = self.limit_s = 0.0
 
-    def run(self) -> None:
+    def run(self, deadline: float, limit_s: float) -> None:
         """Settle what the limits allow; exceptions of searches come out here."""
-        if time.monotonic() >= self.deadline or not any(pair[0] == self.layer for pair in self.ledger.open_pairs()):
+        if time.monotonic() >= deadline or not any(pair[0] == self.layer for pair in self.ledger.open_pairs()):
             return
-        search = self._search()
-        if search is None:
+        self.stopped.clear()
+        self._begin()
+        if self.start is None:
             return
+        self.deadline, self.limit_s, self.questions = deadline, limit_s, self._questions()
         with threadpool_limits(1, "blas"):
-            self._run_threads(search)
+            self._run_threads()
         if self.failure is not None:
             raise self.failure
+        if not self.paused:
+            self.start, self.below = None, {}
 
-    def _run_threads(self, search: Search) -> None:
-        threads = [threading.Thread(target=self._work, args=(search,), daemon=True) for _ in range(WORKERS)]
+    @property
+    def held(self) -> int:
+        """How many numbers the programs of stopped searches hold."""
+        return self.elements * len(self.paused)
+
+    def _begin(self) -> None:
+        """Begin anew where more is known of what is below than when the searches were started."""
+        network, values = self.ledger.network, self.ledger.bounds.values
+        before = list(itertools.takewhile(lambda name: name != self.layer, (INPUT, *(node.name for node in network))))
+        source = network[self.layer].inputs[0]
+        below = {name: values[name] for name in before if name != source}
+        if self.below and all(_same(below[name], self.below[name]) for name in below):
+            self.paused = {question: search for question, search in self.paused.items() if not self._settled(question)}
+            return
+        self.below, self.paused = below, {}
+        self.start = self._starter(dict(values))
+
+    def _run_threads(self) -> None:
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
         try:
@@ -124,28 +160,45 @@ class _Layer:
             share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
         return iter(sorted(pairs, key=lambda question: float(share[question.sign][question.unit])))
 
-    def _search(self) -> Search | None:
-        """Return how questions about this layer are searched; None where there are no finite bounds to start from."""
-        if splits_boxes(self.ledger.network, self.layer):
-            return boxes.search
+    def _starter(self, values: Mapping[str, Interval]) -> Callable[[Question], Search] | None:
+        """Return what starts a search about this layer; None where there are no finite bounds to start from."""
+        network = self.ledger.network
+        if splits_boxes(network, self.layer):
+            self.elements = 0
+            return lambda question: boxes.Search(network, values, question, self._offer)
         try:
-            relaxation = relax(self.ledger.network, self.values, self.layer)
+            relaxation = relax(network, values, self.layer)
         except SolverError:
             return None
-        return Turns(relaxation).search
+        self.elements, turns = relaxation.milp.matrix.nnz, Turns(relaxation)
+        return lambda question: turns.start(network, values, question, self._offer)
 
-    def _work(self, search: Search) -> None:
+    def _work(self) -> None:
         try:
             while (question := self._next()) is not None:
                 limits = Limits(self._end(), lambda question=question: self._settled(question), self._room())  # type: ignore[misc]
                 try:
-                    outcome = search(self.ledger.network, self.values, question, self._offer, limits)
+                    search = self._taken_up(question)
+                    outcome = search.run(limits)
                 except SolverError:
                     continue  # numbers that HiGHS does not take: this one stays open
                 self._enter(question, outcome)
+                self._put_by(question, search)
         except BaseException as error:
             self.failure = error
             self.stopped.set()
+
+    def _taken_up(self, question: Question) -> Search:
+        """Return the search for a question, as far as it got."""
+        with self.lock:
+            search = self.paused.pop(question, None)
+        assert self.start is not None
+        return self.start(question) if search is None else search
+
+    def _put_by(self, question: Question, search: Search) -> None:
+        with self.lock:
+            if not self._settled(question) and self.elements <= self.room_to_pause():
+                self.paused[question] = search
 
     def _next(self) -> Question | None:
         with self.lock:

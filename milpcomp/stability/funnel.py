@@ -13,8 +13,9 @@ import numpy as np
 from milpcomp.bounds.tighten import tighten
 from milpcomp.domain import FloatArray
 from milpcomp.milp.problem import Backend
-from milpcomp.stability import branching, one_solve, per_layer, per_neuron
+from milpcomp.stability import one_solve, per_layer, per_neuron
 from milpcomp.stability.ascent import Search
+from milpcomp.stability.branching import Branching
 from milpcomp.stability.ledger import Ledger
 from milpcomp.stability.sampling import batches
 from milpcomp.stability.settings import Settings
@@ -73,13 +74,14 @@ def branch(ledger: Ledger, settings: Settings) -> None:
     What is open by now is mostly stable, and a search for proofs says so sooner than a long search for witnesses fails.
     """
     room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
+    searches = Branching(ledger, settings.neuron_time_limit_s, room)
     with ledger.clock(Stage.BRANCH):
-        branching.quick_round(ledger, _share_of_time(ledger, BRANCH_SHARE), settings.neuron_time_limit_s, room)
+        searches.quick_round(_share_of_time(ledger, BRANCH_SHARE))
     with ledger.clock(Stage.REFUTE):
         search = Search(ledger, _generator(ledger, settings, 1), settings.device, _share_of_time(ledger))
         search.climb(settings.restarts, settings.climb_steps)
     with ledger.clock(Stage.BRANCH):
-        branching.run(ledger, _share_of_time(ledger, BRANCH_SHARE), settings.neuron_time_limit_s, room)
+        searches.run(_share_of_time(ledger, BRANCH_SHARE))
 
 
 def _generator(ledger: Ledger, settings: Settings, *stream: int) -> np.random.Generator:
