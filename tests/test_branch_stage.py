@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.tighten import Bounds, interval_bounds
 from milpcomp.branch import boxes, curves, phases, turns
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import Limits, Outcome, Question, Search
 from milpcomp.checker import check
 from milpcomp.checker.result import Finding
 from milpcomp.compression import compress
@@ -39,6 +40,12 @@ def tents(*lifts: float) -> Network:
     second = Dense([[1.0, 1.0, -1.0, -1.0]] * len(lifts), list(lifts))
     third = Dense([[-1.0] * len(lifts)], [0.5])
     return chain((1,), first, Rectifier(), second, Rectifier(), third, Rectifier())
+
+
+def crossed(bias: float) -> Network:
+    """Return ``|x1 + x2| + |x1 - x2| + bias``."""
+    rows = Dense([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
+    return chain((2,), rows, Rectifier(), Dense([[1.0] * 4], [bias]), Rectifier())
 
 
 BOX = Box(-1.0, 1.0)
@@ -233,3 +240,75 @@ def test_what_is_left_of_the_time_goes_to_what_is_still_open(monkeypatch: pytest
     last = given_s[asked:]
     assert len(last) == asked
     assert min(last) > 1_000.0 / asked - 1.0
+
+
+def now_and_then(calls: int) -> Callable[[], bool]:
+    """Return a condition that is true every so many calls."""
+    count = itertools.count(1)
+    return lambda: next(count) % calls == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "network", "box", "question", "calls"),
+    [
+        (phases.Search, tents(-0.25), BOX, Question("3", 0, 1), 2),
+        (boxes.Search, tents(-0.25), BOX, Question("5", 0, -1), 2),
+        (curves.start, crossed(-2.1), Box(-np.ones(2), np.ones(2)), Question("3", 0, 1), 5),
+    ],
+)
+def test_a_search_that_is_stopped_goes_on_where_it_was(
+    start: Callable[..., Search], network: Network, box: Box, question: Question, calls: int
+) -> None:
+    """In several short runs a search ends with a proof that the checker accepts, with hardly more nodes than in one."""
+    box = box.fit(network.input_shape)
+    bounds = interval_bounds(network, box)
+    whole = start(network, bounds.values, question, none).run(Limits(np.inf, lambda: False, 2**20))
+    search, stop, runs = start(network, bounds.values, question, none), now_and_then(calls), 1
+    while not (outcome := search.run(Limits(np.inf, stop, 2**20))).proved:
+        runs += 1
+        assert runs < 1000
+        assert not search.stuck
+    assert runs > 1
+    assert outcome.nodes <= whole.nodes + runs
+    assert outcome.proof is not None
+    ledger = Ledger(network, box, bounds)
+    with ledger.clock(Stage.BRANCH):
+        ledger.prove_by_cases(outcome.proof)
+    found = {
+        (entry.layer, entry.unit): entry.finding for entry in check(network, box, ledger.report({}, {}, "")).entries
+    }
+    assert found[question.layer, question.unit] is Finding.ACCEPTED
+
+
+def test_rounds_go_on_with_stopped_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later round runs the same searches, new ones where more is known of what is below or there is no room."""
+    seen: list[tuple[Question, Fake]] = []
+
+    def noting(self: Fake, limits: Limits) -> Outcome:
+        assert isinstance(self.question, Question)
+        seen.append((self.question, self))
+        return Outcome(False, None, 0, 0)
+
+    monkeypatch.setattr(Fake, "run", noting)
+    monkeypatch.setattr(turns.Turns, "start", lambda _, *arguments: Fake(*arguments))
+    monkeypatch.setattr(boxes, "Search", Fake)
+    network, box = tents(-0.25, 0.25), BOX.fit((1,))
+    ledger = Ledger(network, box, interval_bounds(network, box))
+    rounds = Branching(ledger, 1.0, 2**20)
+
+    def searches() -> dict[Question, Fake]:
+        seen.clear()
+        rounds.quick_round(time.monotonic() + 1_000.0)
+        return dict(seen)
+
+    first, second = searches(), searches()
+    assert first
+    assert first == second
+    values = dict(ledger.bounds.values)
+    values["1"] = Interval(values["1"].lower, values["1"].upper - 0.125)
+    ledger.tighten(Bounds(values))
+    third = searches()
+    assert {question.layer for question, search in third.items() if search is not second[question]} == {"3", "5"}
+    monkeypatch.setattr(branching, "PAUSED_ELEMENTS", 0)
+    fourth, fifth = searches(), searches()
+    assert {q.layer for q, search in fifth.items() if search is fourth[q]} == {"5"}, "boxes hold no program"
