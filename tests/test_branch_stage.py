@@ -58,7 +58,7 @@ def none(*arguments: object) -> None:
 class Fake:
     """Stands in for a search; `runs` is what its runs do."""
 
-    stuck = False
+    stuck, nbytes = False, 5
     runs: Callable[[Question, Limits], None]
 
     def __init__(self, *arguments: object) -> None:
@@ -309,6 +309,23 @@ def test_rounds_go_on_with_stopped_searches(monkeypatch: pytest.MonkeyPatch) -> 
     ledger.tighten(Bounds(values))
     third = searches()
     assert {question.layer for question, search in third.items() if search is not second[question]} == {"3", "5"}
-    monkeypatch.setattr(branching, "PAUSED_ELEMENTS", 0)
+    monkeypatch.setattr(branching, "PAUSED_BYTES", 10)
     fourth, fifth = searches(), searches()
-    assert {q.layer for q, search in fifth.items() if search is fourth[q]} == {"5"}, "boxes hold no program"
+    kept = [question for question, search in fifth.items() if search is fourth[question]]
+    assert len(kept) == 2, "five bytes each"
+    monkeypatch.setattr(Fake, "stuck", True)
+    assert set(searches()) == set(fifth)
+    assert not searches(), "what is stuck is not asked again"
+    ledger.tighten(Bounds(values | {"1": Interval(values["1"].lower, values["1"].upper - 0.25)}))
+    assert {question.layer for question in searches()} == {"3", "5"}
+
+
+def test_a_stuck_search_stays_unproved() -> None:
+    """|x1 + x2| + |x1 - x2| - 0.1 reaches 1.9: with nothing left to split, a search says no however often it runs."""
+    network, box = crossed(-0.1), Box(-np.ones(2), np.ones(2)).fit((2,))
+    values, question = interval_bounds(network, box).values, Question("3", 0, 1)
+    for search in (curves.start(network, values, question, none), phases.Search(network, values, question, none)):
+        assert search is not None
+        outcomes = [search.run(Limits(time.monotonic() + 5.0, lambda: False, 2**20)) for _ in range(20)]
+        assert search.stuck
+        assert not any(outcome.proved for outcome in outcomes)

@@ -70,7 +70,7 @@ def search_block(network: Network, known: Report, search: Search) -> Found:
     deadline = time.monotonic() + search.budget_s
     ledger = Ledger(network, known.domain, stated_bounds(known, network), deadline, None, {search.layer: units}, known)
     if search.stage is Stage.BRANCH:
-        funnel.branch(ledger, search.settings)
+        funnel.prove(ledger, search.settings)
     else:
         funnel.solve(ledger, search.settings, find_backend(search.settings.backend))
     before = {(v.layer, v.unit) for v in known.verdicts if v.proof in ON_TRUST}

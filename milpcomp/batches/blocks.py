@@ -8,9 +8,9 @@ A layer begins when the blocks of the one before have ended, so that a proof whi
 below holds on the same bounds here: blocks of one layer do not use each other's proofs, only later layers do. The
 report is one that `certify` might have written.
 
-In a first pass every search gets a short time, so that no hard neuron stands before easy ones. A block may take as long
-as its searches may take together. One that is lost (killed, over its limit, on a machine that vanished) is tried once
-more; what is still open then stays undecided, and the report says so.
+In a first pass every search gets a short time, so that no hard neuron stands before easy ones; after it a long gradient
+search runs here. A block may take as long as its searches may take together. One that is lost (killed, over its limit,
+on a machine that vanished) is tried once more; what is still open then stays undecided, and the report says so.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from milpcomp.stability.report import Report
 from milpcomp.stability.task import Task, conducted, prepared
 from milpcomp.stability.verdict import Phase, Stage
 
-SHARES = (0.1, 1.0)
-"""Shares of the limit per neuron that the passes give."""
+QUICK = 0.1
+"""Share of the limit per neuron that the first pass gives."""
 
 ROOM = {Stage.BRANCH: 0.7, Stage.SOLVER: 2.0}
 """How long a block may take, in limits per question: two searches run at a time, two problems one after the other."""
@@ -170,9 +170,11 @@ class _Run:
     def run(self) -> None:
         """Do all passes; return early when the time is over, or nothing can run any more."""
         try:
-            for share in SHARES:
-                self.one_pass(Stage.BRANCH, share * self.task.settings.neuron_time_limit_s)
-            self.one_pass(Stage.SOLVER, self.task.settings.neuron_time_limit_s)
+            limit_s = self.task.settings.neuron_time_limit_s
+            self.one_pass(Stage.BRANCH, QUICK * limit_s)
+            funnel.climb(self.ledger, self.task.settings)
+            self.one_pass(Stage.BRANCH, limit_s)
+            self.one_pass(Stage.SOLVER, limit_s)
         except ExecutorError as error:
             for layer in self.ledger.layers:
                 self.lost.append(_Lost(layer, self.open_units(layer), " ".join(str(error).split())))

@@ -23,7 +23,7 @@ import numpy as np
 from milpcomp.bounds.branch_proof import INPUT_SPLIT
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.rebound import Rebound
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import NODE_BYTES, Limits, Outcome, Question
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
 from milpcomp.network import INPUT, Network
@@ -38,7 +38,7 @@ BATCH, BATCH_WORK = 256, 4_000_000
 MARGIN = 1e-10
 """A box counts as closed from this share of the target's range below 0: room for a checker's other rounding."""
 
-NODE_BYTES = 30
+PROOF_BYTES = 30
 """What a node of a tree takes in a proof."""
 
 
@@ -106,6 +106,12 @@ class Search:
         proof = tree.proof(question.layer, question.unit, question.sign, no_columns) if tree is not None else None
         return Outcome(True, proof, self.nodes, 0)
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it holds."""
+        waiting = sum(boxes.lower.nbytes + boxes.upper.nbytes for boxes in self.stack)
+        return waiting + (0 if self.tree is None else NODE_BYTES * len(self.tree.parent))
+
     def _visit(self, here: _Boxes, room: int) -> None:
         """Close boxes, and halve those that stay open."""
         self.nodes += len(here.node)
@@ -115,7 +121,7 @@ class Search:
         if self.tree is not None:
             for node in here.node[closed].tolist():
                 self.tree.close(node, True)
-            if NODE_BYTES * len(self.tree.parent) > room:
+            if PROOF_BYTES * len(self.tree.parent) > room:
                 self.tree = None  # the search goes on, but its proof is too large to keep
         left = np.flatnonzero(~closed)
         if len(left):

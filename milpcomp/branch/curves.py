@@ -28,7 +28,7 @@ from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.branch import spheres
 from milpcomp.branch.layer_sum import Case, Layer, layer_below
-from milpcomp.branch.question import NOTHING, Limits, Outcome, Question
+from milpcomp.branch.question import NODE_BYTES, NOTHING, Limits, Outcome, Question
 from milpcomp.branch.spheres import Maximum
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
@@ -105,6 +105,7 @@ class Search:
         inputs = layer.read.matrix.shape[1]
         self.stack = [(0, spheres.start(inputs), np.full(len(layer.coefficient), np.nan))]
         self.nodes = self.stored = 0
+        self.fits = True
         self.limits = Limits(np.inf, lambda: False, 2**24)
 
     def run(self, limits: Limits) -> Outcome:
@@ -112,12 +113,17 @@ class Search:
         self.limits = limits
         with np.errstate(all="ignore"):  # numbers that are not finite close nothing
             while self.stack:
-                if not self._visit(*self.stack.pop()):
+                if self.stuck or not self._visit(*self.stack.pop()):
                     return Outcome(False, None, self.nodes, 0)
-        whole = self.stored <= limits.bytes
         question = self.question
-        proof = self.tree.proof(question.layer, question.unit, question.sign, self.columns) if whole else None
+        proof = self.tree.proof(question.layer, question.unit, question.sign, self.columns) if self.fits else None
         return Outcome(True, proof, self.nodes, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it holds."""
+        waiting = sum(vectors.nbytes + slopes.nbytes for _, vectors, slopes in self.stack)
+        return waiting + self.stored + NODE_BYTES * len(self.tree.parent)
 
     def _visit(self, node: int, vectors: FloatArray, slopes: FloatArray) -> bool:
         """Close a node or split it; tell whether the search can go on."""
@@ -127,12 +133,11 @@ class Search:
         if found is None:
             return True
         state = found.vectors, case.slopes(found)
-        if self._ended():
-            self.stack.append((node, *state))
-            return False
         unit = case.costliest(found)
-        if unit is None or self._hopeless(node, found):
-            self.stuck = True
+        ended = self._ended()
+        if ended or unit is None or self._hopeless(node, found):
+            self.stuck = not ended
+            self.stack.append((node, *state))
             return False
         self.stack += [(child, *state) for child in self.tree.split(node, self.index, unit, 0.0)]
         return True
@@ -171,7 +176,8 @@ class Search:
         if not self._bound(case, curve, multipliers) <= -MARGIN * self.layer.reach:
             return False
         self.stored += multipliers.nbytes + (0 if curve is None else curve.nbytes)
-        if self.stored <= self.limits.bytes:
+        self.fits = self.fits and self.stored <= self.limits.bytes
+        if self.fits:
             self.tree.close(node, True, multipliers, self._by_columns(curve))
         return True
 

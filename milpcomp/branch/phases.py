@@ -22,12 +22,15 @@ import numpy as np
 from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.branch.leaves import Leaves, Multipliers
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import NODE_BYTES, Limits, Outcome, Question
 from milpcomp.branch.relaxation import Relaxation, relax
 from milpcomp.branch.simplex import Answer, Simplex
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
 from milpcomp.network import INPUT, Network
+
+PROGRAM_BYTES = 250
+"""What a program takes in memory by number in its matrix, at most: 83 to 226 were measured."""
 
 BATCH = 32
 """How many leaves are proved, and points offered, at a time."""
@@ -97,6 +100,7 @@ class Search:
         self.points: list[FloatArray] = []
         self.bases: dict[int, Any] = {}  # optimal bases of split nodes, until their second child
         self.nodes = self.stored = 0
+        self.fits = True
         self.last = -1
         self.limits = Limits(0.0, lambda: True, 0)
 
@@ -119,8 +123,14 @@ class Search:
             self._offer_points()
             return Outcome(False, None, self.nodes, self.simplex.iterations)
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it holds."""
+        held = self.stored + sum(array.nbytes for _, array in self.pending.values())
+        return PROGRAM_BYTES * self.relaxation.milp.matrix.nnz + NODE_BYTES * len(self.tree.parent) + held
+
     def _proof(self) -> BranchProof | None:
-        if self.stored > self.limits.bytes:
+        if not self.fits:
             return None
         return self.tree.proof(self.question.layer, self.question.unit, self.question.sign, self.leaves.columns)
 
@@ -196,7 +206,8 @@ class Search:
         for node in done:
             objective, multipliers = pending[node]
             self.stored += multipliers.nbytes
-            if self.stored > self.limits.bytes:
+            self.fits = self.fits and self.stored <= self.limits.bytes
+            if not self.fits:
                 multipliers = multipliers[:0]
             self.tree.close(node, objective, multipliers)
         return done

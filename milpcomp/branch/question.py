@@ -50,13 +50,20 @@ class Outcome:
 
 NOTHING = Outcome(False, None, 0, 0)
 
+NODE_BYTES = 250
+"""What a node of a growing tree takes in memory, measured."""
+
 
 class Search(Protocol):
     """A search for a proof of one question, which can be stopped and goes on where it was."""
 
     @property
     def stuck(self) -> bool:
-        """Whether going on is of no use."""
+        """Whether going on is of no use: what is open can neither be closed nor split."""
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it holds."""
 
     def run(self, limits: Limits) -> Outcome:
         """Search until the limits; nodes and iterations count from the very beginning."""

@@ -77,6 +77,11 @@ class Both:
         """Whether going on with either is of no use."""
         return all(method in self.searches and self._search(method) is None for method in range(len(self.makers)))
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes both hold."""
+        return sum(search.nbytes for search in self.searches.values() if search is not None)
+
     def run(self, limits: Limits) -> Outcome:
         """Search until the limits."""
         better = self.turns.better()
@@ -98,4 +103,6 @@ class Both:
         if method not in self.searches:
             self.searches[method] = self.makers[method]()
         search = self.searches[method]
-        return None if search is None or search.stuck else search
+        if search is not None and search.stuck:
+            search = self.searches[method] = None
+        return search

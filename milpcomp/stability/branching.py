@@ -38,8 +38,8 @@ WORKERS = 2
 QUICK = 0.1
 """Share of the limit per neuron that the quick round gives."""
 
-PAUSED_ELEMENTS = 8_000_000
-"""How many numbers all linear programs may hold together that are kept to go on with in a later round."""
+PAUSED_BYTES = 2**29
+"""How many bytes all searches may hold together that are kept to go on with in a later round."""
 
 PATIENCE_S = 5.0
 """How long an interrupted search may take to notice."""
@@ -64,7 +64,7 @@ class Branching:
         self.layers = [_Layer(ledger, layer, max_bytes, self._room) for layer in ledger.layers]
 
     def _room(self) -> int:
-        return PAUSED_ELEMENTS - sum(layer.held for layer in self.layers)
+        return PAUSED_BYTES - sum(search.nbytes for layer in self.layers for search in layer.paused.values())
 
     def quick_round(self, deadline: float) -> None:
         """Give every open pair a short search, so that no hard neuron stands before easy ones."""
@@ -73,12 +73,13 @@ class Branching:
 
     def run(self, deadline: float) -> None:
         """Try to settle every open pair until `deadline`, a value of ``time.monotonic()``."""
+        shared = math.isfinite(deadline)
         for layer in self.layers:
-            layer.run(deadline, self.limit_s)
-        for layer in self.layers if math.isfinite(deadline) else ():
-            turns = math.ceil(len(self.ledger.open_pairs()) / WORKERS)
+            layer.run(deadline, self.limit_s, last=not shared)
+        for layer in self.layers if shared else ():
+            turns = math.ceil(sum(len(other.waiting()) for other in self.layers) / WORKERS)
             if turns:
-                layer.run(deadline, (deadline - time.monotonic()) / turns)
+                layer.run(deadline, (deadline - time.monotonic()) / turns, last=True)
 
 
 def _same(one: Interval, other: Interval) -> bool:
@@ -101,30 +102,31 @@ class _Layer:
         self.below: dict[str, Interval] = {}
         self.start: Callable[[Question], Search] | None = None
         self.paused: dict[Question, Search] = {}
-        self.elements = 0
+        self.given_up: set[Question] = set()
+        self.last = False
         self.questions: Iterator[Question] = iter(())
         self.deadline = self.limit_s = 0.0
 
-    def run(self, deadline: float, limit_s: float) -> None:
-        """Settle what the limits allow; exceptions of searches come out here."""
+    def run(self, deadline: float, limit_s: float, last: bool = False) -> None:
+        """Settle what the limits allow; exceptions of searches come out here. After the `last` run nothing is kept."""
         if time.monotonic() >= deadline or not any(pair[0] == self.layer for pair in self.ledger.open_pairs()):
             return
         self.stopped.clear()
         self._begin()
-        if self.start is None:
+        if self.start is None or not self.waiting():
             return
-        self.deadline, self.limit_s, self.questions = deadline, limit_s, self._questions()
+        self.deadline, self.limit_s, self.last, self.questions = deadline, limit_s, last, self._questions()
         with threadpool_limits(1, "blas"):
             self._run_threads()
         if self.failure is not None:
             raise self.failure
-        if not self.paused:
-            self.start, self.below = None, {}
+        if last or not self.paused:
+            self.start, self.paused = None, {}
 
-    @property
-    def held(self) -> int:
-        """How many numbers the programs of stopped searches hold."""
-        return self.elements * len(self.paused)
+    def waiting(self) -> list[Question]:
+        """Return the open questions about the layer that a search may still answer."""
+        pairs = [Question(*pair) for pair in self.ledger.open_pairs() if pair[0] == self.layer]
+        return [question for question in pairs if question not in self.given_up]
 
     def _begin(self) -> None:
         """Begin anew where more is known of what is below than when the searches were started."""
@@ -132,11 +134,11 @@ class _Layer:
         before = list(itertools.takewhile(lambda name: name != self.layer, (INPUT, *(node.name for node in network))))
         source = network[self.layer].inputs[0]
         below = {name: values[name] for name in before if name != source}
-        if self.below and all(_same(below[name], self.below[name]) for name in below):
-            self.paused = {question: search for question, search in self.paused.items() if not self._settled(question)}
-            return
-        self.below, self.paused = below, {}
-        self.start = self._starter(dict(values))
+        if not (self.below and all(_same(below[name], self.below[name]) for name in below)):
+            self.below, self.start, self.paused, self.given_up = below, None, {}, set()
+        self.paused = {question: search for question, search in self.paused.items() if not self._settled(question)}
+        if self.start is None:
+            self.start = self._starter(dict(values))
 
     def _run_threads(self) -> None:
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
@@ -155,22 +157,20 @@ class _Layer:
     def _questions(self) -> Iterator[Question]:
         """Return the open pairs, the ones nearest to a decision first."""
         lower, upper = pre_activation_bounds(self.ledger.network, self.ledger.bounds, self.layer)
-        pairs = [Question(*pair) for pair in self.ledger.open_pairs() if pair[0] == self.layer]
         with np.errstate(all="ignore"):
             share = {1: upper / (upper - lower), -1: -lower / (upper - lower)}
-        return iter(sorted(pairs, key=lambda question: float(share[question.sign][question.unit])))
+        return iter(sorted(self.waiting(), key=lambda question: float(share[question.sign][question.unit])))
 
     def _starter(self, values: Mapping[str, Interval]) -> Callable[[Question], Search] | None:
         """Return what starts a search about this layer; None where there are no finite bounds to start from."""
         network = self.ledger.network
         if splits_boxes(network, self.layer):
-            self.elements = 0
             return lambda question: boxes.Search(network, values, question, self._offer)
         try:
             relaxation = relax(network, values, self.layer)
         except SolverError:
             return None
-        self.elements, turns = relaxation.milp.matrix.nnz, Turns(relaxation)
+        turns = Turns(relaxation)
         return lambda question: turns.start(network, values, question, self._offer)
 
     def _work(self) -> None:
@@ -197,7 +197,9 @@ class _Layer:
 
     def _put_by(self, question: Question, search: Search) -> None:
         with self.lock:
-            if not self._settled(question) and self.elements <= self.room_to_pause():
+            if search.stuck:
+                self.given_up.add(question)
+            elif not self.last and not self._settled(question) and search.nbytes <= self.room_to_pause():
                 self.paused[question] = search
 
     def _next(self) -> Question | None:

@@ -5,9 +5,10 @@
     closed form   interval bounds, exact for the first affine layer over a box
     refute        data, corners, random points: one input is tested against all open neurons
     bound         linear (CROWN) bounds with optimised slopes, every step error-bounded
-    refute        gradient search for what is left: corner jumps, then ascent from many starts
+    refute        gradient search for what is left: corner jumps, then ascent from some starts
     branch        proofs by cases, one neuron at a time: a semidefinite bound of the layer below, then branch and bound
-                  over the layers below, error-bounded leaves
+                  over the layers below, error-bounded leaves; a short round first, then ascent from many starts
+                  (refute), then all the time that is left
     solver        one MILP per neuron and side; its verdicts rest on the solver's word and say so
 
 The seed's methods run on the solver from the start, after interval and linear bounds gave them their big-M:

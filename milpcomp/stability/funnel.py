@@ -22,10 +22,13 @@ from milpcomp.stability.settings import Settings
 from milpcomp.stability.verdict import Stage
 
 STAGE_SHARE = 0.5
-"""What share of the time that is left the bound stage, and then the search, may take; later stages need the rest."""
+"""What share of the time that is left bounds may take, and then the first search for witnesses."""
 
-BRANCH_SHARE = 0.9
-"""The same for the branch stage."""
+QUICK_SHARE, CLIMB_SHARE, BRANCH_SHARE = 0.4, 0.25, 0.9
+"""The same for the short round of proofs, the long search for witnesses, and the long round of proofs."""
+
+CLIMBS = 4
+"""How many climbs follow each other while they find something."""
 
 
 def run(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
@@ -64,24 +67,42 @@ def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
         search = Search(ledger, rng, settings.device, _share_of_time(ledger))
         search.jump()
         search.climb(restarts=8, steps=40)
-        while search.climb(restarts=16, steps=100):
-            pass  # it goes on as long as it finds something
+        for _ in range(CLIMBS):
+            if not search.climb(restarts=16, steps=100):
+                break
 
 
 def branch(ledger: Ledger, settings: Settings) -> None:
-    """Search for proofs by cases: shortly, then for witnesses by a long gradient search, then at length.
+    """Search for proofs by cases: shortly, then for witnesses at length, then for proofs at length.
 
     What is open by now is mostly stable, and a search for proofs says so sooner than a long search for witnesses fails.
     """
-    room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
-    searches = Branching(ledger, settings.neuron_time_limit_s, room)
+    searches = _searches(ledger, settings)
     with ledger.clock(Stage.BRANCH):
-        searches.quick_round(_share_of_time(ledger, BRANCH_SHARE))
-    with ledger.clock(Stage.REFUTE):
-        search = Search(ledger, _generator(ledger, settings, 1), settings.device, _share_of_time(ledger))
-        search.climb(settings.restarts, settings.climb_steps)
+        searches.quick_round(_share_of_time(ledger, QUICK_SHARE))
+    climb(ledger, settings)
     with ledger.clock(Stage.BRANCH):
         searches.run(_share_of_time(ledger, BRANCH_SHARE))
+
+
+def climb(ledger: Ledger, settings: Settings) -> None:
+    """Search for witnesses at length; parameters as for `run`."""
+    if ledger.done():
+        return
+    with ledger.clock(Stage.REFUTE):
+        search = Search(ledger, _generator(ledger, settings, 1), settings.device, _share_of_time(ledger, CLIMB_SHARE))
+        search.climb(settings.restarts, settings.climb_steps)
+
+
+def prove(ledger: Ledger, settings: Settings) -> None:
+    """Search for proofs by cases and nothing else: what a block of neurons asks for; parameters as for `run`."""
+    with ledger.clock(Stage.BRANCH):
+        _searches(ledger, settings).run(_share_of_time(ledger, BRANCH_SHARE))
+
+
+def _searches(ledger: Ledger, settings: Settings) -> Branching:
+    room = max(0, settings.max_certificate_bytes - ledger.earlier_bytes)
+    return Branching(ledger, settings.neuron_time_limit_s, room)
 
 
 def _generator(ledger: Ledger, settings: Settings, *stream: int) -> np.random.Generator:

@@ -81,4 +81,4 @@ class Report:
 
 def is_duration(value: object) -> bool:
     """Tell whether a value, as a file may give it, is a number of seconds."""
-    return isinstance(value, int | float) and 0 <= value < LONGEST_S
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST_S
