@@ -29,6 +29,9 @@ from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
 from milpcomp.network import INPUT, Network
 
+EARLY_S = 0.1
+"""A solver that gives no answer so long before its limit will give none."""
+
 PROGRAM_BYTES = 250
 """What a program takes in memory by number in its matrix, at most: 83 to 226 were measured."""
 
@@ -117,6 +120,7 @@ class Search:
                 node = self.stack.pop()
                 if not self._visit(node):
                     self.stack.append(node)
+                    self.stuck |= time.monotonic() < limits.deadline - EARLY_S and not limits.settled()
                     break
             else:
                 return Outcome(True, self._proof(), self.nodes, self.simplex.iterations)
@@ -164,8 +168,7 @@ class Search:
         score[list(splits)] = -1.0
         best = int(score.argmax()) if len(score) else -1
         if best < 0 or score[best] <= 0:
-            self.stuck = True  # the point is on the network, up to the solver's tolerance, and is no witness
-            return False
+            return False  # the point is on the network, up to the solver's tolerance, and is no witness
         self.bases[node] = self.simplex.basis()
         unit = r.open[best]
         children = self.tree.split(node, int(r.live.rectifier[unit]), int(r.live.unit[unit]), 0.0)

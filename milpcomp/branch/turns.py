@@ -1,13 +1,12 @@
 """Semidefinite bounds or phases? Both, in turns: the one that has paid more so far goes first, and gets more time.
 
 One of the two is mostly quick, and which one is alike for the questions of a layer. Each has a rate: proofs per second,
-with one proof in one second granted to begin with. Where both are still open, they go on with half of the time that is
-left, and with all of it.
+with one proof in one second granted to begin with. Where both are still open, they go on in turns that get longer.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,10 @@ from milpcomp.domain import FloatArray
 from milpcomp.network import Network
 
 FIRST_S, SECOND_S = 1.5, 0.5
-"""What the better and the worse one get before more is spent."""
+"""What the better and the worse one get at first; after that both get twice as much in every turn."""
+
+LONGEST_TURN = 20
+"""How often that doubles: a turn of weeks is long enough."""
 
 
 class Turns:
@@ -86,12 +88,15 @@ class Both:
         """Search until the limits."""
         better = self.turns.better()
         outcome = NOTHING
-        for turn, method in enumerate((better, 1 - better, better, 1 - better)):
-            begin = time.monotonic()
+        for turn in itertools.count():
+            method = (better, 1 - better)[turn % 2]
             search = self._search(method)
             if search is None:
+                if self.stuck:
+                    break
                 continue
-            seconds = (FIRST_S, SECOND_S, (limits.deadline - begin) / 2, math.inf)[turn]
+            begin = time.monotonic()
+            seconds = SECOND_S if turn == 1 else FIRST_S * 2 ** min(turn // 2, LONGEST_TURN)
             outcome = search.run(replace(limits, deadline=min(limits.deadline, begin + seconds)))
             self.turns.note(method, outcome.proved, time.monotonic() - begin)
             if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
