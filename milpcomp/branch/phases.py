@@ -142,7 +142,7 @@ class Search:
         """Solve one node; tell whether the search can go on."""
         splits = self._splits(node)
         parent = self.tree.parent[node]
-        basis = None if parent == self.last else self.bases.pop(parent, None)
+        basis = None if self.last in (parent, node) else self.bases.pop(parent, None)  # it may have been stopped
         answer = self.simplex.solve(splits, self.limits.deadline, node in self.stubborn, basis)
         self.nodes, self.last = self.nodes + 1, node
         if answer is None:

@@ -7,6 +7,7 @@ with one proof in one second granted to begin with. Where both are still open, t
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -97,6 +98,8 @@ class Both:
                 continue
             begin = time.monotonic()
             seconds = SECOND_S if turn == 1 else FIRST_S * 2 ** min(turn // 2, LONGEST_TURN)
+            if self.searches.get(1 - method, search) is None:
+                seconds = math.inf  # it is the only one left
             outcome = search.run(replace(limits, deadline=min(limits.deadline, begin + seconds)))
             self.turns.note(method, outcome.proved, time.monotonic() - begin)
             if outcome.proved or limits.settled() or time.monotonic() >= limits.deadline:
