@@ -83,7 +83,7 @@ class Network:
 
     @property
     def hidden(self) -> tuple[Node, ...]:
-        """The nodes before the last rectifier, in topological order: no pre-activation depends on any other."""
+        """The nodes before the last rectifier, in topological order; no pre-activation depends on any other."""
         last = max((k for k, node in enumerate(self._nodes) if isinstance(node.layer, Rectifier)), default=0)
         return self._nodes[:last]
 
