@@ -15,7 +15,7 @@ from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.bounds.tighten import interval_bounds
-from milpcomp.branch.phases import search
+from milpcomp.branch.phases import Search
 from milpcomp.branch.question import Limits, Outcome, Question
 from milpcomp.branch.relaxation import relax
 from milpcomp.branch.simplex import Simplex
@@ -51,7 +51,7 @@ def tried(network: Network, values: Values, question: Question, seconds: float =
         best[0] = max(best[0], float(seen.max()))
 
     limits = Limits(time.monotonic() + seconds, lambda: best[0] > 0, 2**20)
-    return search(network, values, question, offer, limits), best[0]
+    return Search(network, values, question, offer).run(limits), best[0]
 
 
 def replayed(network: Network, values: Values, proof: BranchProof) -> bool:
@@ -185,7 +185,7 @@ def test_too_large_a_proof_is_not_kept() -> None:
     """Beyond the limit the verdict stays and the proof does not."""
     network, question = hard_network()
     limits = Limits(time.monotonic() + 5.0, lambda: False, 8)
-    outcome = search(network, bounded(network, 1.0), question, lambda x: None, limits)
+    outcome = Search(network, bounded(network, 1.0), question, lambda x: None).run(limits)
     assert outcome.proved
     assert outcome.proof is None
 
@@ -194,7 +194,7 @@ def test_limits_end_a_search() -> None:
     """No time, or a settled question: nothing is proved, and nothing is solved."""
     network, question = hard_network()
     for limits in (Limits(time.monotonic() - 1.0, lambda: False, 0), Limits(time.monotonic() + 9.0, lambda: True, 0)):
-        outcome = search(network, bounded(network, 1.0), question, lambda x: None, limits)
+        outcome = Search(network, bounded(network, 1.0), question, lambda x: None).run(limits)
         assert (outcome.proved, outcome.nodes) == (False, 0)
 
 
@@ -225,7 +225,7 @@ def test_inputs_offered_lie_in_the_domain() -> None:
     seen: list[np.ndarray] = []
     question = Question(network.rectifiers[-1].name, 0, 1)
     limits = Limits(time.monotonic() + 0.5, lambda: False, 2**20)
-    search(network, values, question, seen.append, limits)
+    Search(network, values, question, seen.append).run(limits)
     assert seen
     for x in seen:
         assert x.shape[1:] == network.input_shape

@@ -111,9 +111,8 @@ def tried(network: Network, values: Values, question: Question, seconds: float =
         seen = question.sign * network.pre_activations(x)[question.layer][:, question.unit]
         best[0] = max(best[0], float(seen.max()))
 
-    return boxes.search(
-        network, values, question, offer, Limits(time.monotonic() + seconds, lambda: best[0] > 0, 2**20)
-    ), best[0]
+    limits = Limits(time.monotonic() + seconds, lambda: best[0] > 0, 2**20)
+    return boxes.Search(network, values, question, offer).run(limits), best[0]
 
 
 def covers(network: Network, values: Values, proof: BranchProof) -> bool:
@@ -172,10 +171,10 @@ def test_limits_end_a_search() -> None:
     network = three_layers(-0.25)
     values, question = dict(interval_bounds(network, Box(-np.ones(1), np.ones(1))).values), Question("5", 0, 1)
     ends = (Limits(time.monotonic() - 1, lambda: False, 0), Limits(time.monotonic() + 9, lambda: True, 0))
-    assert [boxes.search(network, values, question, len, limits).nodes for limits in ends] == [0, 0]
-    full = boxes.search(network, values, question, len, Limits(time.monotonic() + 9, lambda: False, 0))
+    assert [boxes.Search(network, values, question, len).run(limits).nodes for limits in ends] == [0, 0]
+    full = boxes.Search(network, values, question, len).run(Limits(time.monotonic() + 9, lambda: False, 0))
     assert (full.proved, full.proof) == (True, None)
-    kept = boxes.search(network, values, question, len, Limits(time.monotonic() + 9, lambda: False, 2**20))
+    kept = boxes.Search(network, values, question, len).run(Limits(time.monotonic() + 9, lambda: False, 2**20))
     assert kept.proof is not None
     assert covers(network, values, kept.proof)
 

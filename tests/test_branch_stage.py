@@ -105,7 +105,7 @@ def test_a_verdict_tightens_later_layers_at_once() -> None:
     with ledger.clock(Stage.BRANCH):
         values = ledger.bounds.values
         limits = Limits(time.monotonic() + 5.0, lambda: False, 2**20)
-        proof = phases.search(network, values, Question("3", 0, 1), ledger.offer, limits).proof
+        proof = phases.Search(network, values, Question("3", 0, 1), ledger.offer).run(limits).proof
         assert proof is not None
         ledger.prove_by_cases(proof)
     report = ledger.report({}, {}, "complete")

@@ -18,9 +18,9 @@ from milpcomp.bounds.branch_proof import BranchProof
 from milpcomp.bounds.interval import Interval
 from milpcomp.bounds.tighten import interval_bounds
 from milpcomp.branch import curves, layer_sum, spheres
-from milpcomp.branch.curves import MARGIN, search
+from milpcomp.branch.curves import MARGIN, start
 from milpcomp.branch.layer_sum import Case, Layer, layer_below
-from milpcomp.branch.question import Limits, Outcome, Question
+from milpcomp.branch.question import NOTHING, Limits, Outcome, Question
 from milpcomp.branch.spheres import Maximum
 from milpcomp.checker import check
 from milpcomp.checker.result import Finding
@@ -78,7 +78,8 @@ def asked(
     """Search."""
     offered: list[Array] = []
     limits = Limits(time.monotonic() + seconds, settled, room)
-    return Asked(search(network, values, question, offered.append, limits), offered)
+    search = start(network, values, question, offered.append)
+    return Asked(NOTHING if search is None else search.run(limits), offered)
 
 
 def refusals(network: Network, box: Box, *proofs: BranchProof) -> list[str]:

@@ -75,7 +75,8 @@ def _curved(network: Network, unit: int, sign: int) -> BranchProof | None:
     """Return a proof with at least one leaf that is closed by parabolas, or None."""
     values = interval_bounds(network, SQUARE).values
     limits = Limits(math.inf, lambda: False, 2**24)
-    proof = curves.search(network, values, Question("end", unit, sign), lambda x: None, limits).proof
+    search = curves.start(network, values, Question("end", unit, sign), lambda x: None)
+    proof = search.run(limits).proof if search is not None else None
     return proof if proof is not None and len(proof.curved) else None
 
 

@@ -54,17 +54,6 @@ class _Boxes:
         return _Boxes(self.lower[chosen], self.upper[chosen], self.node[chosen])
 
 
-def search(
-    network: Network,
-    values: Mapping[str, Interval],
-    question: Question,
-    offer: Callable[[FloatArray], object],
-    limits: Limits,
-) -> Outcome:
-    """Search for a proof, once; parameters as for `milpcomp.branch.phases.search`."""
-    return Search(network, values, question, offer).run(limits)
-
-
 class Search:
     """A search for a proof, which can be stopped and goes on where it was.
 

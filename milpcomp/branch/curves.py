@@ -28,7 +28,7 @@ from milpcomp.bounds.linear import Substitution
 from milpcomp.bounds.multipliers import Cases, upper_bounds
 from milpcomp.branch import spheres
 from milpcomp.branch.layer_sum import Case, Layer, layer_below
-from milpcomp.branch.question import NODE_BYTES, NOTHING, Limits, Outcome, Question
+from milpcomp.branch.question import NODE_BYTES, Limits, Outcome, Question
 from milpcomp.branch.spheres import Maximum
 from milpcomp.branch.tree import Tree
 from milpcomp.domain import FloatArray
@@ -45,18 +45,6 @@ MARGIN = 1e-9
 
 CORNERS = 32
 """How many corners are offered, at the root."""
-
-
-def search(
-    network: Network,
-    values: Mapping[str, Interval],
-    question: Question,
-    offer: Callable[[FloatArray], object],
-    limits: Limits,
-) -> Outcome:
-    """Search for a proof, once; parameters as for `milpcomp.branch.phases.search`."""
-    found = start(network, values, question, offer)
-    return NOTHING if found is None else found.run(limits)
 
 
 def start(

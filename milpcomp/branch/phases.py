@@ -42,18 +42,6 @@ FLAT = 1e-7
 """A unit whose point lies this close to its rectifier has no gap to close."""
 
 
-def search(
-    network: Network,
-    values: Mapping[str, Interval],
-    question: Question,
-    offer: Callable[[FloatArray], object],
-    limits: Limits,
-    relaxation: Relaxation | None = None,
-) -> Outcome:
-    """Search for a proof, once; parameters as for `Search`, and when to stop."""
-    return Search(network, values, question, offer, relaxation).run(limits)
-
-
 class Search:
     """A search for a proof, which can be stopped and goes on where it was.
 

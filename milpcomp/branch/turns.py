@@ -1,4 +1,4 @@
-"""Semidefinite bounds or phases? Both, in turns: the one that has paid more so far goes first, and gets more time.
+"""Semidefinite bounds or phases? Both, in turns: the one that has paid more so far goes first.
 
 One of the two is mostly quick, and which one is alike for the questions of a layer. Each has a rate: proofs per second,
 with one proof in one second granted to begin with. Where both are still open, they go on in turns that get longer.
